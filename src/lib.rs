@@ -1,0 +1,41 @@
+//! Forebay fetches, encodes and publishes videos so that the network and the
+//! CPU are busy at the same time.
+//!
+//! The modules in reading order, each naming only what stands above it:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`model`] | the words all others share: items, events, media, retry, secrets |
+//! | [`pipeline`] | lanes and stages: the IO-bound/CPU-bound pattern, for any program |
+//! | [`plan`] | decisions without side effects: the ladder, chunks, ffmpeg arguments |
+//! | [`format`] | bytes in and out: MP4 samples, MPEG-TS, playlists, AES-128 |
+//! | [`scratch`] | the work folder: room, write-then-rename, the journal |
+//! | [`tool`] | child processes: ffmpeg, ffprobe, yt-dlp |
+//! | [`storage`] | places that keep objects |
+//! | [`source`] | places media come from |
+//! | [`job`] | what a job does, top to bottom |
+//! | [`engine`] | runs jobs: dispatcher, events, shutdown |
+//! | [`config`] | files and environment become checked settings |
+//! | [`cli`] | arguments and everything that is printed |
+
+pub mod model;
+pub mod pipeline;
+
+pub mod plan;
+
+pub mod format;
+
+pub mod scratch;
+pub mod tool;
+
+pub mod storage;
+
+pub mod source;
+
+pub mod job;
+
+pub mod engine;
+
+pub mod config;
+
+pub mod cli;

@@ -1,0 +1,100 @@
+//! What a media file holds, as far as the plan needs to know.
+
+use super::rational::Rational;
+
+/// What ffprobe says of one file, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Media {
+    /// ffprobe's name of the container, such as `mov,mp4,m4a,3gp,3g2,mj2`.
+    pub container: String,
+    /// The length the container declares, in seconds.
+    pub declared_seconds: Option<f64>,
+    /// The title tag, if any.
+    pub title: Option<String>,
+    /// The picture: the first real video stream.
+    pub video: Option<Video>,
+    /// All audio streams, in file order.
+    pub audio: Vec<Audio>,
+    /// Streams that are left out, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// The video stream of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Video {
+    /// Its index in the file.
+    pub index: u32,
+    /// ffprobe's codec name, such as `h264`.
+    pub codec: String,
+    /// Coded width in pixels, before rotation.
+    pub width: u32,
+    /// Coded height in pixels, before rotation.
+    pub height: u32,
+    /// Width of one pixel over its height.
+    pub pixel_aspect: Rational,
+    /// Degrees clockwise the picture must be turned to stand upright: 0, 90, 180 or 270.
+    pub rotation: u32,
+    /// Whether the picture is mirrored before it is turned.
+    pub mirrored: bool,
+    /// ffprobe's `r_frame_rate`: the base rate.
+    pub base_rate: Option<Rational>,
+    /// ffprobe's `avg_frame_rate`.
+    pub average_rate: Option<Rational>,
+    /// Whether the fields are interlaced.
+    pub interlaced: bool,
+    /// ffprobe's `pix_fmt`.
+    pub pixel_format: String,
+    /// `tv` or `pc`, if tagged.
+    pub range: Option<String>,
+    /// Matrix coefficients, if tagged (`bt709`, `bt2020nc`, …).
+    pub matrix: Option<String>,
+    /// Transfer characteristics, if tagged (`smpte2084`, `arib-std-b67`, …).
+    pub transfer: Option<String>,
+    /// Colour primaries, if tagged.
+    pub primaries: Option<String>,
+    /// The length the stream itself declares, in seconds.
+    pub declared_seconds: Option<f64>,
+    /// Where the timeline of packets begins and what is on it.
+    pub timeline: Timeline,
+}
+
+/// One audio stream of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Audio {
+    /// Its index in the file.
+    pub index: u32,
+    /// ffprobe's codec name.
+    pub codec: String,
+    /// Number of channels.
+    pub channels: u32,
+    /// Samples a second.
+    pub sample_rate: u32,
+    /// ISO 639 language tag as found, lower case; `und` where there is none.
+    pub language: String,
+    /// The track's title, if any.
+    pub title: Option<String>,
+    /// Whether the container marks it as the default.
+    pub default: bool,
+    /// First presentation time, in seconds.
+    pub start: f64,
+    /// End of the last packet, in seconds.
+    pub end: f64,
+}
+
+/// The packets of the video stream in presentation order, in seconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timeline {
+    /// Presentation times, ascending.
+    pub times: Vec<f64>,
+    /// Presentation times of key frames, ascending.
+    pub keys: Vec<f64>,
+    /// End of the last packet.
+    pub end: f64,
+}
+
+impl Timeline {
+    /// Time of the first picture.
+    pub fn start(&self) -> f64 {
+        self.times.first().copied().unwrap_or(0.0)
+    }
+}

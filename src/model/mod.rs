@@ -1,0 +1,10 @@
+//! The words every other module shares. No IO, no clock, no async.
+
+pub mod event;
+pub mod failure;
+pub mod fault;
+pub mod id;
+pub mod item;
+pub mod media;
+pub mod rational;
+pub mod secret;

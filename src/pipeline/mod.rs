@@ -1,0 +1,3 @@
+//! The IO-bound/CPU-bound pattern, for any program.
+
+pub mod lane;
