@@ -1,1 +1,3 @@
-//! plan.
+//! Decisions without side effects.
+
+pub mod settings;

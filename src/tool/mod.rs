@@ -1,1 +1,5 @@
-//! tool.
+//! Child processes: starting, watching, stopping and reaping them, and the
+//! programs built on top.
+
+pub mod child;
+pub mod reaper;

@@ -1,0 +1,74 @@
+//! What the user decides about an HLS package, checked and complete.
+
+use crate::model::secret::Secret;
+
+/// Everything that shapes the bytes of a package.
+#[derive(Clone, Debug)]
+pub struct HlsSettings {
+    /// The rungs to make where the source is large enough, in any order.
+    pub rungs: Vec<Rung>,
+    /// How much CPU to spend for how few bits.
+    pub profile: Profile,
+    /// Wanted length of a segment in seconds; whole frames come as near as they can.
+    pub segment_seconds: f64,
+    /// Exact average bitrates by two passes instead of capped quality.
+    pub two_pass: bool,
+    /// Bitrate of stereo AAC in kb/s.
+    pub audio_kbps: u32,
+    /// AES-128, if asked for.
+    pub encryption: Option<Encryption>,
+    /// Publish what can be decoded of a damaged source, with a warning.
+    pub accept_damaged: bool,
+    /// What is refused before any work.
+    pub limits: Limits,
+}
+
+/// One rendition of the picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rung {
+    /// Its folder at the destination, such as `720p`.
+    pub name: String,
+    /// Length of the shorter side in pixels, so that portrait works.
+    pub short_side: u32,
+    /// x264's constant rate factor; lower is better and larger.
+    pub crf: f64,
+    /// The bitrate is never above this for long, in kb/s. Two passes aim at two thirds of it.
+    pub max_kbps: u32,
+}
+
+/// A trade of CPU time against bits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Profile {
+    /// `fast`, `balanced`, `small`, or a name of the user's.
+    pub name: String,
+    /// x264's preset.
+    pub preset: String,
+    /// More x264 settings, as `key=value:key=value`; may be empty.
+    pub x264: String,
+    /// Added to the CRF of every rung.
+    pub crf_shift: f64,
+}
+
+/// AES-128 of whole segments.
+#[derive(Clone, Debug)]
+pub struct Encryption {
+    /// 16 bytes or more from which all keys are derived.
+    pub master_key: Secret,
+    /// Template of the key's URI in playlists: `{id}` and `{key}` are filled in.
+    pub key_uri: String,
+    /// A new key every so many segments; 0 keeps one for the whole package.
+    pub rotate: u64,
+}
+
+/// Bounds that hold whatever the input says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limits {
+    /// Pixels of one picture.
+    pub pixels: u64,
+    /// Streams in one file.
+    pub streams: u64,
+    /// Length in seconds.
+    pub seconds: f64,
+    /// Bytes of one download.
+    pub bytes: u64,
+}
