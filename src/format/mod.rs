@@ -1,1 +1,9 @@
-//! format.
+//! Bytes in and out: the containers, the playlists, the encryption. All pure.
+
+pub mod aac;
+pub mod aes128;
+pub mod h264;
+pub mod keys;
+pub mod mp4;
+pub mod playlist_write;
+pub mod ts_write;

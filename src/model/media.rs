@@ -79,6 +79,8 @@ pub struct Audio {
     pub start: f64,
     /// End of the last packet, in seconds.
     pub end: f64,
+    /// Where no packet is for more than half a second: begin and length, in seconds.
+    pub holes: Vec<(f64, f64)>,
 }
 
 /// The packets of the video stream in presentation order, in seconds.

@@ -11,7 +11,7 @@ pub struct Rational {
 
 impl Rational {
     /// `num / den`, or `None` when either is zero.
-    pub fn new(num: u64, den: u64) -> Option<Self> {
+    pub const fn new(num: u64, den: u64) -> Option<Self> {
         if num == 0 || den == 0 {
             return None;
         }
@@ -54,7 +54,7 @@ impl fmt::Display for Rational {
     }
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
+const fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 

@@ -1,3 +1,11 @@
-//! Decisions without side effects.
+//! Decisions without side effects: what to make of a source, and how.
 
+pub mod audio;
+pub mod encode;
+pub mod filter;
+pub mod generation;
+pub mod grid;
+pub mod hls;
+pub mod ladder;
+pub mod rate;
 pub mod settings;

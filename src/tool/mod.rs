@@ -2,4 +2,7 @@
 //! programs built on top.
 
 pub mod child;
+pub mod ffmpeg;
+pub mod ffprobe;
+pub mod find;
 pub mod reaper;

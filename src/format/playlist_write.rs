@@ -1,0 +1,214 @@
+//! Writes the playlists of a package (RFC 8216).
+
+use std::fmt::Write as _;
+
+use crate::plan::audio::{AudioRendition, CHANNELS};
+use crate::plan::ladder::Rendition;
+
+/// One finished segment, as a playlist needs it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// Its file name beside the playlist.
+    pub file: String,
+    /// Its length in seconds.
+    pub seconds: f64,
+    /// Its bytes as stored.
+    pub bytes: u64,
+    /// How it is encrypted.
+    pub key: Option<Key>,
+}
+
+/// `EXT-X-KEY` of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Where players get the 16 bytes.
+    pub uri: String,
+    /// The initialisation vector.
+    pub iv: [u8; 16],
+}
+
+/// Bits a second of one rendition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bandwidth {
+    /// Peak segment bit rate (RFC 8216 §4.1).
+    pub peak: u64,
+    /// Average segment bit rate.
+    pub average: u64,
+}
+
+/// One rendition of the picture in the master playlist.
+pub struct Variant<'a> {
+    /// Its size and folder.
+    pub rendition: &'a Rendition,
+    /// Its codec string.
+    pub codec: &'a str,
+    /// Frames a second.
+    pub frame_rate: f64,
+    /// What it needs.
+    pub bandwidth: Bandwidth,
+}
+
+/// One rendition of the sound in the master playlist.
+pub struct Track<'a> {
+    /// Its name and folder.
+    pub rendition: &'a AudioRendition,
+    /// Its codec string.
+    pub codec: &'a str,
+    /// What it needs.
+    pub bandwidth: Bandwidth,
+}
+
+/// The media playlist of finished segments.
+pub fn media(target_duration: u64, segments: &[Segment]) -> String {
+    // Version 3: EXTINF in decimals (RFC 8216 §7); IV needs no more than 2.
+    let mut text = format!(
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{target_duration}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+    );
+    for segment in segments {
+        if let Some(key) = &segment.key {
+            let iv = hex::encode(key.iv);
+            put(&mut text, format_args!("#EXT-X-KEY:METHOD=AES-128,URI=\"{}\",IV=0x{iv}\n", key.uri));
+        }
+        put(&mut text, format_args!("#EXTINF:{:.6},\n{}\n", segment.seconds, segment.file));
+    }
+    text.push_str("#EXT-X-ENDLIST\n");
+    text
+}
+
+/// The master playlist, with every URI below the folder `generation`.
+pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>]) -> String {
+    let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    for track in tracks {
+        let AudioRendition { folder, name, language, default, .. } = track.rendition;
+        let default = if *default { "YES" } else { "NO" };
+        put(
+            &mut text,
+            format_args!(
+                "#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"{name}\",LANGUAGE=\"{language}\",DEFAULT={default},\
+                 AUTOSELECT=YES,CHANNELS=\"{CHANNELS}\",URI=\"{generation}/{folder}/index.m3u8\"\n"
+            ),
+        );
+    }
+    // Any track of the group may play with any variant, so the largest counts.
+    let sound = Bandwidth {
+        peak: tracks.iter().map(|track| track.bandwidth.peak).max().unwrap_or(0),
+        average: tracks.iter().map(|track| track.bandwidth.average).max().unwrap_or(0),
+    };
+    for variant in variants {
+        let Rendition { name, width, height, .. } = variant.rendition;
+        let mut codecs = variant.codec.to_string();
+        if let Some(track) = tracks.first() {
+            put(&mut codecs, format_args!(",{}", track.codec));
+        }
+        put(
+            &mut text,
+            format_args!(
+                "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{codecs}\",RESOLUTION={width}x{height},\
+                 FRAME-RATE={:.3}{}\n{generation}/{name}/index.m3u8\n",
+                variant.bandwidth.peak + sound.peak,
+                variant.bandwidth.average + sound.average,
+                variant.frame_rate,
+                if tracks.is_empty() { "" } else { ",AUDIO=\"audio\"" },
+            ),
+        );
+    }
+    text
+}
+
+/// The bit rates of a rendition, from what is stored.
+///
+/// The peak is the largest of any run of segments that lasts between half and
+/// one and a half target durations (RFC 8216 §4.1). A rendition shorter than
+/// that has the rate of all of it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "bits of a few segments"
+)]
+pub fn bandwidth(target_duration: u64, segments: &[Segment]) -> Bandwidth {
+    let rate = |bytes: u64, seconds: f64| (bytes as f64 * 8.0 / seconds).ceil() as u64;
+    let bytes = segments.iter().map(|segment| segment.bytes).sum();
+    let seconds: f64 = segments.iter().map(|segment| segment.seconds).sum();
+    let average = if seconds > 0.0 { rate(bytes, seconds) } else { 0 };
+    let (shortest, longest) = (target_duration as f64 * 0.5, target_duration as f64 * 1.5);
+    let mut peak = 0;
+    for first in 0..segments.len() {
+        let (mut bytes, mut seconds) = (0, 0.0);
+        for segment in segments.iter().skip(first) {
+            bytes += segment.bytes;
+            seconds += segment.seconds;
+            if seconds > longest + 1e-9 {
+                break;
+            }
+            if seconds >= shortest - 1e-9 {
+                peak = peak.max(rate(bytes, seconds));
+            }
+        }
+    }
+    Bandwidth { peak: peak.max(average), average }
+}
+
+fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
+    text.write_fmt(arguments).expect("writing to a string cannot fail");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn segment(seconds: f64, bytes: u64) -> Segment {
+        Segment { file: "00000.ts".into(), seconds, bytes, key: None }
+    }
+
+    #[track_caller]
+    fn check(segments: &[(f64, u64)], expected: (u64, u64)) {
+        let segments: Vec<Segment> = segments.iter().map(|&(seconds, bytes)| segment(seconds, bytes)).collect();
+        let bandwidth = bandwidth(6, &segments);
+        assert_eq!((bandwidth.peak, bandwidth.average), expected);
+    }
+
+    #[test]
+    fn the_peak_is_that_of_runs_of_about_a_target_duration() {
+        check(&[(6.0, 750_000), (6.0, 1_500_000)], (2_000_000, 1_500_000));
+        // A last segment of a blink does not count alone, but with the one before it.
+        check(&[(6.0, 750_000), (0.1, 100_000)], (1_114_755, 1_114_755));
+        check(&[(0.4, 50_000)], (1_000_000, 1_000_000));
+    }
+
+    #[test]
+    fn a_media_playlist_is_complete() {
+        let key = Key { uri: "https://k/1".into(), iv: [0xab; 16] };
+        let segments = [segment(6.006, 9), Segment { file: "00001.ts".into(), key: Some(key), ..segment(0.4, 9) }];
+        assert_eq!(
+            media(6, &segments),
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+             #EXTINF:6.006000,\n00000.ts\n\
+             #EXT-X-KEY:METHOD=AES-128,URI=\"https://k/1\",IV=0xabababababababababababababababab\n\
+             #EXTINF:0.400000,\n00001.ts\n#EXT-X-ENDLIST\n"
+        );
+    }
+
+    #[test]
+    fn a_master_playlist_names_everything() {
+        let rendition = Rendition { name: "720p".into(), width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
+        let bandwidth = Bandwidth { peak: 1000, average: 900 };
+        let track = AudioRendition {
+            folder: "audio-eng".into(),
+            name: "eng".into(),
+            language: "eng".into(),
+            default: true,
+            index: 1,
+        };
+        let variant = Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth };
+        let track = Track { rendition: &track, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };
+        assert_eq!(
+            master("gen", &[variant], &[track]),
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+             #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"eng\",LANGUAGE=\"eng\",DEFAULT=YES,AUTOSELECT=YES,\
+             CHANNELS=\"2\",URI=\"gen/audio-eng/index.m3u8\"\n\
+             #EXT-X-STREAM-INF:BANDWIDTH=1130,AVERAGE-BANDWIDTH=1028,CODECS=\"avc1.64001f,mp4a.40.2\",\
+             RESOLUTION=1280x720,FRAME-RATE=29.970,AUDIO=\"audio\"\ngen/720p/index.m3u8\n"
+        );
+    }
+}

@@ -1,0 +1,114 @@
+//! The audio renditions: one for every track, stereo AAC.
+
+use crate::model::media::Audio;
+
+/// Samples a second of every audio rendition.
+pub const SAMPLE_RATE: u64 = 48_000;
+
+/// Samples in one frame of AAC-LC.
+pub const FRAME_SAMPLES: u64 = 1024;
+
+/// Channels of every audio rendition.
+pub const CHANNELS: u32 = 2;
+
+/// No player offers more tracks than this in a menu one can read.
+const MOST_TRACKS: usize = 16;
+
+/// One audio rendition.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AudioRendition {
+    /// Its folder, such as `audio-eng`.
+    pub folder: String,
+    /// Its `NAME` in the master playlist, unique in the group.
+    pub name: String,
+    /// Its language, `und` where unknown.
+    pub language: String,
+    /// Whether players choose it when nobody asked.
+    pub default: bool,
+    /// The stream's index in the source.
+    pub index: u32,
+}
+
+/// The audio renditions of a source, in its order.
+pub fn renditions(tracks: &[Audio]) -> Vec<AudioRendition> {
+    let default = tracks.iter().position(|track| track.default).unwrap_or(0);
+    let mut renditions: Vec<AudioRendition> = Vec::new();
+    for (number, track) in tracks.iter().enumerate().take(MOST_TRACKS) {
+        let language = language(&track.language);
+        let wanted =
+            track.title.as_deref().map(printable).filter(|title| !title.is_empty()).unwrap_or(language.clone());
+        let folder =
+            unique(&format!("audio-{language}"), "-", |folder| renditions.iter().any(|one| one.folder == folder));
+        let name = unique(&wanted, " ", |name| renditions.iter().any(|one| one.name == name));
+        renditions.push(AudioRendition { folder, name, language, default: number == default, index: track.index });
+    }
+    renditions
+}
+
+/// First `wanted`, then `wanted-2`, `wanted-3`, …
+fn unique(wanted: &str, joint: &str, taken: impl Fn(&str) -> bool) -> String {
+    let mut name = wanted.to_string();
+    let mut number = 2;
+    while taken(&name) {
+        name = format!("{wanted}{joint}{number}");
+        number += 1;
+    }
+    name
+}
+
+/// The tag if it looks like one (BCP 47's letters, digits and hyphens), else `und`.
+fn language(tag: &str) -> String {
+    let valid = (2..=11).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if valid { tag.to_ascii_lowercase() } else { "und".into() }
+}
+
+/// A title that can stand in a quoted attribute (RFC 8216 §4.2: no quotes, no line breaks).
+fn printable(title: &str) -> String {
+    title
+        .chars()
+        .filter(|character| !character.is_control() && *character != '"')
+        .take(60)
+        .collect::<String>()
+        .trim()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track(index: u32, language: &str, title: Option<&str>, default: bool) -> Audio {
+        Audio {
+            index,
+            codec: "aac".into(),
+            channels: 2,
+            sample_rate: 48_000,
+            language: language.into(),
+            title: title.map(Into::into),
+            default,
+            start: 0.0,
+            end: 1.0,
+            holes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn every_track_has_its_own_folder_and_name() {
+        let made = renditions(&[
+            track(1, "eng", None, false),
+            track(2, "deu", Some("Kom\"men\ntar"), true),
+            track(3, "eng", None, false),
+            track(4, "../..", None, false),
+        ]);
+        let found: Vec<_> = made.iter().map(|one| (one.folder.as_str(), one.name.as_str(), one.default)).collect();
+        assert_eq!(
+            found,
+            [
+                ("audio-eng", "eng", false),
+                ("audio-deu", "Kommentar", true),
+                ("audio-eng-2", "eng 2", false),
+                ("audio-und", "und", false)
+            ]
+        );
+    }
+}

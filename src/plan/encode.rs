@@ -1,0 +1,246 @@
+//! The arguments of every ffmpeg that is run.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::model::media::Video;
+use crate::plan::audio::{AudioRendition, CHANNELS, SAMPLE_RATE};
+use crate::plan::filter;
+use crate::plan::grid::{Chunk, Grid};
+use crate::plan::hls::HlsPlan;
+use crate::plan::ladder::Rendition;
+use crate::plan::settings::HlsSettings;
+
+/// The demuxers a source may need. A playlist, a concat script or a session
+/// description dressed as a video would make ffmpeg open what it names.
+pub const DEMUXERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,\
+                            rm,dv,nut,h264,hevc,m4v,gif,wtv,mpegtsraw";
+
+/// The decoders a source may need, and no exotic ones: each is a parser of hostile bytes.
+pub const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg1video,mpeg2video,mpeg4,\
+                            msmpeg4,msmpeg4v1,msmpeg4v2,h263,h263p,h263i,flv,flv1,wmv1,wmv2,wmv3,vc1,theora,prores,\
+                            dnxhd,mjpeg,mjpegb,dvvideo,rawvideo,ffv1,huffyuv,ffvhuff,utvideo,cinepak,indeo3,indeo4,\
+                            indeo5,svq1,svq3,qtrle,rpza,rv10,rv20,rv30,rv40,vp6,vp6f,vp6a,vp3,gif,png,msrle,msvideo1,\
+                            cfhd,v210,aac,aac_latm,ac3,eac3,dca,truehd,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,\
+                            opus,libopus,vorbis,libvorbis,flac,alac,wmav1,wmav2,wmapro,wmavoice,wmalossless,cook,\
+                            amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,\
+                            adpcm_swf,adpcm_yamaha,nellymoser,speex,libspeex,ra_144,ra_288,qdm2,mace3,mace6,gsm,\
+                            gsm_ms,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_s8,pcm_u8,\
+                            pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd";
+
+/// B-frames of every rendition. x264 then delays by two frames, as references
+/// among them are pyramids; the same delay in every chunk keeps DTS running on.
+pub const DELAY_FRAMES: u64 = 2;
+
+/// Which run of a chunk this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Constant quality under a cap: the only run.
+    Only,
+    /// Measures, writes nothing but statistics.
+    First,
+    /// Spends the bits by the statistics of the first.
+    Second,
+}
+
+/// The file a rendition of a chunk is written to.
+pub fn video_output(folder: &Path, chunk: &Chunk, rendition: usize) -> PathBuf {
+    folder.join(format!("chunk-{:05}-{rendition}.mp4", chunk.number))
+}
+
+/// The file an audio rendition is written to.
+pub fn audio_output(folder: &Path, rendition: usize) -> PathBuf {
+    folder.join(format!("audio-{rendition}.mp4"))
+}
+
+/// All renditions of one chunk: one decode, `renditions` encoders of one thread each.
+///
+/// Decoding begins at the key frame before the chunk; what comes before the
+/// chunk is dropped by the grid, not by ffmpeg's own seeking, which would leave
+/// nothing to show where a picture stands still over the edge.
+pub fn chunk(
+    source: &Path,
+    video: &Video,
+    plan: &HlsPlan,
+    at: (&Chunk, Pass),
+    settings: &HlsSettings,
+    folder: &Path,
+) -> Vec<OsString> {
+    let (chunk, pass) = at;
+    let mut arguments = opening(settings.accept_damaged);
+    arguments.extend(words("-noautorotate -threads 1 -copyts -seek_timestamp 1 -noaccurate_seek -ss"));
+    arguments.push(format!("{:.6}", seek(video, &plan.grid, chunk, plan.start)).into());
+    arguments.extend(input(source));
+    arguments.push("-filter_complex".into());
+    arguments.push(filter::graph(video, &plan.grid, chunk, plan.start, &plan.video).into());
+    for (number, rendition) in plan.video.iter().enumerate() {
+        arguments.extend(words(&format!(
+            "-map [v{number}] -c:v libx264 -threads 1 -fps_mode passthrough -enc_time_base -1"
+        )));
+        arguments.extend(encoder(&plan.grid, rendition, settings, pass));
+        let statistics = folder.join(format!("pass-{:05}-{number}", chunk.number));
+        match pass {
+            Pass::Only => {}
+            Pass::First => arguments.extend(["-pass".into(), "1".into(), "-passlogfile".into(), statistics.into()]),
+            Pass::Second => arguments.extend(["-pass".into(), "2".into(), "-passlogfile".into(), statistics.into()]),
+        }
+        if pass == Pass::First {
+            arguments.extend(words("-an -sn -dn -f null -"));
+        } else {
+            arguments.extend(output());
+            arguments.push(file(&video_output(folder, chunk, number)));
+        }
+    }
+    arguments
+}
+
+/// One audio rendition, whole: stereo AAC that begins with the picture and ends with it.
+pub fn audio(
+    source: &Path,
+    plan: &HlsPlan,
+    rendition: (usize, &AudioRendition),
+    settings: &HlsSettings,
+    folder: &Path,
+) -> Vec<OsString> {
+    let (number, track) = rendition;
+    let samples = samples(plan.grid.seconds());
+    let first = signed_samples(plan.start);
+    // `async=1` fills holes and cuts overlaps by the time stamps, and never stretches.
+    let graph = format!(
+        "[0:{}]aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.05:first_pts={first},\
+         aformat=sample_fmts=fltp:channel_layouts=stereo,apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
+        track.index
+    );
+    let mut arguments = opening(settings.accept_damaged);
+    arguments.extend(words("-copyts"));
+    arguments.extend(input(source));
+    arguments.extend(["-filter_complex".into(), graph.into()]);
+    arguments.extend(words(&format!(
+        "-map [a] -c:a aac -ac {CHANNELS} -b:a {}k -fflags +bitexact -flags:a +bitexact",
+        settings.audio_kbps
+    )));
+    arguments.extend(words("-vn -sn -dn -map_metadata -1 -map_chapters -1 -f mp4"));
+    arguments.push(file(&audio_output(folder, number)));
+    arguments
+}
+
+/// Samples of `seconds`, rounded up to whole ones.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "lengths are positive and limited"
+)]
+pub fn samples(seconds: f64) -> u64 {
+    (seconds * SAMPLE_RATE as f64).round().max(1.0) as u64
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
+    reason = "a time stamp of 33 bits at 90 kHz fits easily"
+)]
+fn signed_samples(seconds: f64) -> i64 {
+    (seconds * SAMPLE_RATE as f64).round() as i64
+}
+
+/// Where decoding begins: at the chunk, or at the last picture for the part
+/// after it. ffmpeg then goes back to the key frame before.
+fn seek(video: &Video, grid: &Grid, chunk: &Chunk, start: f64) -> f64 {
+    let begin = start + grid.rate.seconds(chunk.first_frame);
+    let last = video.timeline.times.last().copied().unwrap_or(start);
+    begin.min(last)
+}
+
+fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pass) -> Vec<OsString> {
+    let Rendition { crf, max_kbps, .. } = rendition;
+    let segment = grid.segment_frames;
+    let profile = &settings.profile;
+    let quality = match pass {
+        Pass::Only => format!("-crf {:.2}", crf + profile.crf_shift),
+        Pass::First | Pass::Second => format!("-b:v {}k", max_kbps * 2 / 3),
+    };
+    let mut arguments = words(&format!(
+        "-preset {} {quality} -maxrate {max_kbps}k -bufsize {}k -profile:v high -pix_fmt yuv420p -bf 3 -g {segment}",
+        profile.preset,
+        max_kbps * 2
+    ));
+    arguments.extend(["-force_key_frames".into(), format!("expr:eq(mod(n,{segment}),0)").into()]);
+    arguments.extend(words("-color_range tv -color_primaries bt709 -color_trc bt709 -colorspace bt709"));
+    if !profile.x264.is_empty() {
+        arguments.extend(["-x264-params".into(), (&profile.x264).into()]);
+    }
+    arguments
+}
+
+/// `info` is needed for the decoded frames and the CPU time; `level` tells errors from talk.
+fn opening(accept_damaged: bool) -> Vec<OsString> {
+    let mut arguments =
+        words("-hide_banner -nostdin -y -loglevel level+info -nostats -benchmark -progress pipe:1 -stats_period 0.5");
+    if !accept_damaged {
+        arguments.push("-xerror".into());
+    }
+    arguments
+}
+
+fn input(source: &Path) -> Vec<OsString> {
+    let mut arguments = words("-protocol_whitelist file,pipe -format_whitelist");
+    arguments.extend([DEMUXERS.into(), "-codec_whitelist".into(), DECODERS.into(), "-i".into(), file(source)]);
+    arguments
+}
+
+fn output() -> Vec<OsString> {
+    words(
+        "-an -sn -dn -map_metadata -1 -map_chapters -1 -fflags +bitexact -flags:v +bitexact -video_track_timescale 90000 -f mp4",
+    )
+}
+
+/// `file:` keeps ffmpeg from reading `pipe:0.mp4` or `12:30 talk.mp4` as a protocol.
+pub fn file(path: &Path) -> OsString {
+    let mut text = OsString::from("file:");
+    text.push(path);
+    text
+}
+
+fn words(text: &str) -> Vec<OsString> {
+    text.split_whitespace().map(Into::into).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::hls;
+    use crate::plan::hls::tests::{media, settings};
+
+    fn line(arguments: &[OsString]) -> String {
+        arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn ffmpeg_gets_a_local_file_and_closed_lists() {
+        let media = media(10.0, |_| true);
+        let plan = hls::plan(&media, &settings()).unwrap();
+        let video = media.video.as_ref().unwrap();
+        let at = (&plan.grid.chunk(1), Pass::Only);
+        let arguments = chunk(Path::new("/s/-a %05d\n.mp4"), video, &plan, at, &settings(), Path::new("/w"));
+        let text = line(&arguments);
+        assert!(text.contains("-protocol_whitelist file,pipe -format_whitelist mov,"), "{text}");
+        assert!(text.contains("-i file:/s/-a %05d\n.mp4 "), "{text}");
+        assert!(text.contains("-ss 6.000000 "), "{text}");
+        assert!(text.ends_with("-f mp4 file:/w/chunk-00001-2.mp4"), "{text}");
+        assert_eq!(text.matches("-c:v libx264 -threads 1").count(), 3);
+        assert!(text.contains("-xerror"));
+    }
+
+    #[test]
+    fn two_passes_share_their_statistics() {
+        let media = media(10.0, |_| true);
+        let plan = hls::plan(&media, &settings()).unwrap();
+        let video = media.video.as_ref().unwrap();
+        let at = |pass| {
+            line(&chunk(Path::new("/s"), video, &plan, (&plan.grid.chunk(0), pass), &settings(), Path::new("/w")))
+        };
+        assert!(at(Pass::First).contains("-b:v 2100k") && at(Pass::First).ends_with("-f null -"));
+        assert!(at(Pass::Second).contains("-pass 2 -passlogfile /w/pass-00000-0"));
+    }
+}

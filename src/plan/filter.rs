@@ -1,0 +1,142 @@
+//! The filter graph of a chunk: every picture is decoded once, put on the
+//! grid, set upright and right in colour once, and scaled down in a cascade.
+
+use std::fmt::Write as _;
+
+use crate::model::media::Video;
+use crate::plan::grid::{Chunk, Grid};
+use crate::plan::ladder::Rendition;
+
+/// Transfers that need tone mapping before 8-bit SDR.
+const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
+
+/// The graph for one chunk; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`.
+///
+/// `start` is the source's time of frame 0. The grid makes time stamps plain
+/// frame numbers: `setpts=N` after `fps`, whatever the source's stamps were.
+pub fn graph(video: &Video, grid: &Grid, chunk: &Chunk, start: f64, renditions: &[Rendition]) -> String {
+    let begin = start + grid.rate.seconds(chunk.first_frame);
+    let mut graph = format!("[0:{}]showinfo=checksum=0", video.index);
+    if video.interlaced {
+        graph.push_str(",bwdif=mode=send_frame:deint=all");
+    }
+    // `tpad` repeats the last picture, so that a chunk always has its frames;
+    // what is missing is found by comparing decoded pictures with packets.
+    write!(
+        graph,
+        ",fps=fps={}:start_time={begin:.9}:round=near,tpad=stop=-1:stop_mode=clone,trim=end_frame={},setpts=N",
+        grid.rate, chunk.frames
+    )
+    .expect("writing to a string cannot fail");
+    graph.push_str(upright(video));
+    graph.push_str(&cascade(video, renditions));
+    graph
+}
+
+fn upright(video: &Video) -> &'static str {
+    match (video.mirrored, video.rotation) {
+        (false, 90) => ",transpose=clock",
+        (false, 180) => ",hflip,vflip",
+        (false, 270) => ",transpose=cclock",
+        (true, 0) => ",hflip",
+        (true, 90) => ",hflip,transpose=clock",
+        (true, 180) => ",vflip",
+        (true, 270) => ",hflip,transpose=cclock",
+        _ => "",
+    }
+}
+
+fn cascade(video: &Video, renditions: &[Rendition]) -> String {
+    let mut text = String::new();
+    for (number, rendition) in renditions.iter().enumerate() {
+        let Rendition { width, height, .. } = rendition;
+        if number == 0 {
+            text.push_str(&first_scale(video, *width, *height));
+        } else {
+            write!(text, ";[b{}]scale={width}:{height}:flags=bicubic", number - 1)
+                .expect("writing to a string cannot fail");
+        }
+        text.push_str(",setsar=1");
+        if number + 1 < renditions.len() {
+            write!(text, ",split=2[v{number}][b{number}]").expect("writing to a string cannot fail");
+        } else {
+            write!(text, "[v{number}]").expect("writing to a string cannot fail");
+        }
+    }
+    text
+}
+
+/// To the size of the largest rendition, 8 bits 4:2:0, BT.709, limited range.
+fn first_scale(video: &Video, width: u32, height: u32) -> String {
+    const TAGS: &str = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709";
+    let range = if full_range(video) { "pc" } else { "tv" };
+    if let Some(transfer) = video.transfer.as_deref().filter(|transfer| HDR.contains(transfer)) {
+        // Linear light, mapped by Hable's curve, as ffmpeg's documentation of `tonemap` shows.
+        return format!(
+            ",scale={width}:{height}:flags=bicubic,\
+             setparams=range={range}:color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc,\
+             zscale=transfer=linear:npl=100,format=gbrpf32le,zscale=primaries=bt709,\
+             tonemap=tonemap=hable:desat=0,zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p,{TAGS}"
+        );
+    }
+    format!(
+        ",scale={width}:{height}:flags=bicubic:in_color_matrix={}:out_color_matrix=bt709:in_range={range}:out_range=tv,\
+         format=yuv420p,{TAGS}",
+        matrix(video)
+    )
+}
+
+fn full_range(video: &Video) -> bool {
+    video.range.as_deref() == Some("pc") || video.pixel_format.starts_with("yuvj")
+}
+
+/// The source's matrix in swscale's words. Where the source is silent, its
+/// size tells: standard definition is BT.601, the rest BT.709.
+fn matrix(video: &Video) -> &'static str {
+    match video.matrix.as_deref() {
+        Some("bt709") => "bt709",
+        Some("fcc") => "fcc",
+        Some("bt470bg") => "bt470",
+        Some("smpte170m") => "smpte170m",
+        Some("smpte240m") => "smpte240m",
+        Some("bt2020nc" | "bt2020c") => "bt2020",
+        _ if video.height < 720 && video.width < 1280 => "bt601",
+        _ => "bt709",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::rational::Rational;
+    use crate::plan::ladder;
+
+    fn graph_of(video: &Video) -> String {
+        let grid = Grid::new(Rational::new(25, 1).unwrap(), 20.0, 6.0);
+        graph(video, &grid, &grid.chunk(1), 0.5, &ladder::ladder(video, &ladder::tests::rungs()))
+    }
+
+    #[test]
+    fn one_decode_feeds_a_cascade() {
+        assert_eq!(
+            graph_of(&ladder::tests::video(1280, 720)),
+            "[0:0]showinfo=checksum=0,fps=fps=25/1:start_time=6.500000000:round=near,\
+             tpad=stop=-1:stop_mode=clone,trim=end_frame=150,setpts=N,\
+             scale=1280:720:flags=bicubic:in_color_matrix=bt709:out_color_matrix=bt709:in_range=tv:out_range=tv,\
+             format=yuv420p,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,\
+             setsar=1,split=2[v0][b0];[b0]scale=640:360:flags=bicubic,setsar=1[v1]"
+        );
+    }
+
+    #[test]
+    fn hdr_is_mapped_and_interlace_undone() {
+        let hdr = Video { transfer: Some("smpte2084".into()), interlaced: true, ..ladder::tests::video(3840, 2160) };
+        let graph = graph_of(&hdr);
+        assert!(graph.contains("tonemap=tonemap=hable") && graph.contains("bwdif"), "{graph}");
+    }
+
+    #[test]
+    fn old_standard_definition_is_bt601() {
+        assert!(graph_of(&ladder::tests::video(720, 576)).contains("in_color_matrix=bt601"));
+    }
+}

@@ -1,0 +1,71 @@
+//! The name of a generation: the same source, plan and tools give the same
+//! name, so that every attempt writes the same objects.
+
+use sha2::{Digest, Sha256};
+
+use crate::model::secret::Secret;
+use crate::plan::settings::HlsSettings;
+
+/// Raised whenever the same plan would give other bytes than before.
+const FORMAT: &str = "forebay-hls-1";
+
+/// A digest of the settings that shape a package, for "was this made with the same settings?".
+pub fn settings_digest(settings: &HlsSettings) -> String {
+    let mut text = format!(
+        "{FORMAT}\nsegment {}\ntwo-pass {}\naudio {}\naccept-damaged {}\nprofile {} {} {}\n",
+        settings.segment_seconds,
+        settings.two_pass,
+        settings.audio_kbps,
+        settings.accept_damaged,
+        settings.profile.preset,
+        settings.profile.x264,
+        settings.profile.crf_shift,
+    );
+    let mut rungs: Vec<String> = settings
+        .rungs
+        .iter()
+        .map(|rung| format!("rung {} {} {} {}\n", rung.name, rung.short_side, rung.crf, rung.max_kbps))
+        .collect();
+    rungs.sort();
+    text.extend(rungs);
+    if let Some(encryption) = &settings.encryption {
+        let key = fingerprint(&encryption.master_key);
+        text.push_str(&format!("aes-128 {key} {} {}\n", encryption.rotate, encryption.key_uri));
+    }
+    hex::encode(Sha256::digest(text.as_bytes()))
+}
+
+/// The generation's name: 20 hex digits.
+pub fn name(source_sha256: &str, settings: &HlsSettings, ffmpeg_version: &str) -> String {
+    let text = format!("{source_sha256}\n{}\nffmpeg {ffmpeg_version}\n", settings_digest(settings));
+    let mut name = hex::encode(Sha256::digest(text.as_bytes()));
+    name.truncate(20);
+    name
+}
+
+/// Tells two master keys apart without telling anything of either.
+fn fingerprint(key: &Secret) -> String {
+    let mut hash = Sha256::new_with_prefix(b"forebay key fingerprint\n");
+    hash.update(key.expose());
+    hex::encode(&hash.finalize()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::hls::tests::settings;
+    use crate::plan::settings::Encryption;
+
+    #[test]
+    fn what_changes_bytes_changes_the_name() {
+        let plain = name("abc", &settings(), "5.1.9");
+        assert_eq!(plain, name("abc", &settings(), "5.1.9"));
+        assert_ne!(plain, name("abd", &settings(), "5.1.9"));
+        assert_ne!(plain, name("abc", &settings(), "8.1"));
+        let encrypted = |key: u8| HlsSettings {
+            encryption: Some(Encryption { master_key: Secret::new(vec![key; 16]), key_uri: "k".into(), rotate: 0 }),
+            ..settings()
+        };
+        assert_ne!(name("abc", &encrypted(1), "5.1.9"), name("abc", &encrypted(2), "5.1.9"));
+    }
+}

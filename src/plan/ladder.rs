@@ -1,0 +1,153 @@
+//! Which renditions a source gets, and their sizes.
+
+use crate::model::media::Video;
+use crate::plan::settings::Rung;
+
+/// A source within this factor of a rung counts as that rung, at its own size:
+/// 1916x1076 is a 1080p film, and is not blown up by four pixels.
+const NEARLY: f64 = 1.05;
+
+/// One rendition of the picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rendition {
+    /// Its folder, such as `720p`.
+    pub name: String,
+    /// Width in pixels, even.
+    pub width: u32,
+    /// Height in pixels, even.
+    pub height: u32,
+    /// x264's constant rate factor.
+    pub crf: f64,
+    /// Cap of the bitrate in kb/s.
+    pub max_kbps: u32,
+}
+
+/// Size of the picture as it is to be seen: square pixels, upright.
+pub fn upright_size(video: &Video) -> (f64, f64) {
+    let width = f64::from(video.width) * video.pixel_aspect.as_f64();
+    let height = f64::from(video.height);
+    if video.rotation.is_multiple_of(180) { (width, height) } else { (height, width) }
+}
+
+/// The renditions of `video`, largest first.
+///
+/// A rung such as `720p` is the box 1280x720, or 720x1280 for portrait, into
+/// which the picture is fitted: so a wide film of 1920x800 is a 1080p film.
+/// Nothing is ever blown up; a source below every rung gets the lowest at its
+/// own size.
+pub fn ladder(video: &Video, rungs: &[Rung]) -> Vec<Rendition> {
+    let mut sorted: Vec<&Rung> = rungs.iter().collect();
+    sorted.sort_by_key(|rung| std::cmp::Reverse(rung.short_side));
+    let fitting = sorted.iter().filter(|rung| fit(video, rung) <= NEARLY);
+    let mut renditions: Vec<Rendition> = fitting.map(|rung| rendition(video, rung, fit(video, rung))).collect();
+    renditions.dedup_by(|a, b| (a.width, a.height) == (b.width, b.height));
+    if renditions.is_empty() {
+        renditions.extend(sorted.last().map(|rung| own_size(video, rung)));
+    }
+    renditions
+}
+
+/// The factor that fits the picture into the box of `rung`.
+fn fit(video: &Video, rung: &Rung) -> f64 {
+    let (width, height) = upright_size(video);
+    let (long, short) = (width.max(height), width.min(height));
+    let box_short = f64::from(rung.short_side);
+    // 854 and not 853.3 for 480p: the box is as wide as an even number makes it.
+    let box_long = (box_short * 16.0 / 18.0).ceil() * 2.0;
+    (box_long / long).min(box_short / short)
+}
+
+fn rendition(video: &Video, rung: &Rung, factor: f64) -> Rendition {
+    let (width, height) = upright_size(video);
+    let factor = factor.min(1.0);
+    Rendition {
+        name: rung.name.clone(),
+        width: even(width * factor, width),
+        height: even(height * factor, height),
+        crf: rung.crf,
+        max_kbps: rung.max_kbps,
+    }
+}
+
+fn own_size(video: &Video, rung: &Rung) -> Rendition {
+    let own = rendition(video, rung, 1.0);
+    Rendition { name: format!("{}p", own.width.min(own.height)), ..own }
+}
+
+/// The nearest even number, at least 2 and never above the source, unless that is a single pixel.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "sizes are positive and limited")]
+fn even(size: f64, most: f64) -> u32 {
+    let nearest = (size / 2.0).round() * 2.0;
+    let fitting = if nearest > most + 0.01 { nearest - 2.0 } else { nearest };
+    fitting.max(2.0) as u32
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::model::media::Timeline;
+    use crate::model::rational::Rational;
+
+    pub(crate) fn video(width: u32, height: u32) -> Video {
+        Video {
+            index: 0,
+            codec: "h264".into(),
+            width,
+            height,
+            pixel_aspect: Rational::new(1, 1).unwrap(),
+            rotation: 0,
+            mirrored: false,
+            base_rate: Rational::new(25, 1),
+            average_rate: Rational::new(25, 1),
+            interlaced: false,
+            pixel_format: "yuv420p".into(),
+            range: None,
+            matrix: None,
+            transfer: None,
+            primaries: None,
+            declared_seconds: None,
+            timeline: Timeline::default(),
+        }
+    }
+
+    pub(crate) fn rungs() -> Vec<Rung> {
+        [(360, 24.5, 540), (720, 25.0, 1300), (1080, 24.3, 3150)]
+            .map(|(short_side, crf, max_kbps)| Rung { name: format!("{short_side}p"), short_side, crf, max_kbps })
+            .to_vec()
+    }
+
+    #[track_caller]
+    fn check(video: &Video, expected: &[(&str, u32, u32)]) {
+        let renditions = ladder(video, &rungs());
+        let found: Vec<_> = renditions.iter().map(|one| (one.name.as_str(), one.width, one.height)).collect();
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn landscape_and_portrait_get_the_same_rungs() {
+        check(&video(1920, 1080), &[("1080p", 1920, 1080), ("720p", 1280, 720), ("360p", 640, 360)]);
+        check(&video(1080, 1920), &[("1080p", 1080, 1920), ("720p", 720, 1280), ("360p", 360, 640)]);
+        let turned = Video { rotation: 90, ..video(1920, 1080) };
+        check(&turned, &[("1080p", 1080, 1920), ("720p", 720, 1280), ("360p", 360, 640)]);
+    }
+
+    #[test]
+    fn nothing_is_blown_up() {
+        check(&video(1280, 720), &[("720p", 1280, 720), ("360p", 640, 360)]);
+        check(&video(720, 480), &[("360p", 540, 360)]);
+        check(&video(320, 240), &[("240p", 320, 240)]);
+        check(&video(321, 241), &[("240p", 320, 240)]);
+    }
+
+    #[test]
+    fn wide_films_are_not_halved() {
+        check(&video(1920, 800), &[("1080p", 1920, 800), ("720p", 1280, 534), ("360p", 640, 266)]);
+        check(&video(1916, 1076), &[("1080p", 1916, 1076), ("720p", 1280, 718), ("360p", 640, 360)]);
+    }
+
+    #[test]
+    fn pixels_become_square() {
+        let anamorphic = Video { pixel_aspect: Rational::new(64, 45).unwrap(), ..video(720, 576) };
+        check(&anamorphic, &[("360p", 640, 360)]);
+    }
+}

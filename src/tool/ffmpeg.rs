@@ -1,0 +1,133 @@
+//! One run of ffmpeg: its progress, the pictures it decoded, and what it said.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::failure::Failure;
+use crate::tool::child::{ChildError, Order, Output, run};
+
+/// No progress for this long means it hangs. A slow machine still encodes a
+/// frame of the largest size in seconds.
+const SILENCE: Duration = Duration::from_mins(2);
+
+/// Downloads, uploads and the terminal go before encoders.
+const NICE: i32 = 5;
+
+/// What a run of ffmpeg showed. Its exit status was 0, which proves nothing alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Report {
+    /// Times of the decoded pictures, as in the source, in order of decoding.
+    pub decoded: Vec<f64>,
+    /// CPU seconds, user and system.
+    pub cpu_seconds: f64,
+    /// The first lines it marked as errors.
+    pub errors: Vec<String>,
+}
+
+/// What a line of ffmpeg's output means to us.
+#[derive(Debug, PartialEq)]
+enum Line<'a> {
+    Decoded(f64),
+    Cpu(f64),
+    OutTime(f64),
+    Error(&'a str),
+    Talk,
+}
+
+/// Runs ffmpeg. `progress` gets seconds of output as they are made.
+pub async fn encode(
+    ffmpeg: &Path,
+    arguments: &[OsString],
+    cancel: &CancellationToken,
+    mut progress: impl FnMut(f64),
+) -> Result<Report, Failure> {
+    let mut report = Report::default();
+    let order = Order { silence: SILENCE, nice: NICE, ..Order::new(ffmpeg).args(arguments) };
+    let mut furthest = -1.0;
+    let ended = run(&order, cancel, |output, line| {
+        match read(output, line) {
+            Line::Decoded(time) => {
+                report.decoded.push(time);
+                return true;
+            }
+            Line::Cpu(seconds) => report.cpu_seconds += seconds,
+            Line::OutTime(seconds) if seconds > furthest => {
+                furthest = seconds;
+                progress(seconds);
+                return true;
+            }
+            Line::Error(text) if report.errors.len() < 20 => report.errors.push(text.into()),
+            _ => {}
+        }
+        false
+    })
+    .await
+    .map_err(child_failure)?;
+    if ended.status.success() {
+        return Ok(report);
+    }
+    Err(failure(ended.status, &report.errors, &ended.last_lines))
+}
+
+/// With `-loglevel level+info` a line is `[libx264 @ 0x…] [info] text` or `[error] text`.
+fn read(output: Output, line: &str) -> Line<'_> {
+    if output == Output::Out {
+        let time = line.strip_prefix("out_time_us=").and_then(|text| text.trim().parse::<f64>().ok());
+        return time.map_or(Line::Talk, |micros| Line::OutTime(micros / 1e6));
+    }
+    if line.starts_with("[Parsed_showinfo") {
+        let time = line.split_once(" pts_time:").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+        return time.map_or(Line::Talk, Line::Decoded);
+    }
+    if let Some((_, times)) = line.split_once("bench: utime=") {
+        let numbers = times.split_whitespace().map(|word| word.trim_start_matches("stime=").trim_end_matches('s'));
+        return Line::Cpu(numbers.take(2).filter_map(|number| number.parse::<f64>().ok()).sum());
+    }
+    for mark in ["[error] ", "[fatal] ", "[panic] "] {
+        if let Some((_, text)) = line.split_once(mark) {
+            return Line::Error(text);
+        }
+    }
+    Line::Talk
+}
+
+fn child_failure(error: ChildError) -> Failure {
+    match error {
+        ChildError::Stopped { .. } => Failure::stopped(),
+        ChildError::Hung { .. } => Failure::temporary(error.to_string()),
+        error => Failure::environment(error.to_string()).hint("run `forebay doctor`"),
+    }
+}
+
+fn failure(status: std::process::ExitStatus, errors: &[String], last_lines: &[String]) -> Failure {
+    use std::os::unix::process::ExitStatusExt as _;
+    let all = last_lines.join("\n");
+    if all.contains("No space left on device") || all.contains("Disk quota exceeded") {
+        return Failure::environment("no space left in the scratch folder")
+            .hint("free some space, or choose another folder with --scratch; then run the same command again");
+    }
+    if let Some(signal) = status.signal() {
+        return Failure::temporary(format!("ffmpeg was killed by signal {signal}"));
+    }
+    let said = errors.first().or(last_lines.last()).map_or("no reason given", String::as_str);
+    Failure::permanent(format!("ffmpeg: {}", said.escape_debug()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_told_apart() {
+        let frame = "[Parsed_showinfo_0 @ 0x55] [info] n:   1 pts:  56315 pts_time:3.66634 pos:  1805038 fmt:yuv420p";
+        assert_eq!(read(Output::Err, frame), Line::Decoded(3.66634));
+        assert_eq!(read(Output::Err, "[info] bench: utime=1.250s stime=0.250s rtime=1.1s"), Line::Cpu(1.5));
+        assert_eq!(read(Output::Out, "out_time_us=6013968"), Line::OutTime(6.013968));
+        assert_eq!(read(Output::Out, "out_time_us=N/A"), Line::Talk);
+        assert_eq!(read(Output::Err, "[h264 @ 0x5] [error] Invalid NAL"), Line::Error("Invalid NAL"));
+        assert_eq!(read(Output::Err, "[info] Stream mapping:"), Line::Talk);
+    }
+}

@@ -1,0 +1,335 @@
+//! What a file holds, by ffprobe: its streams, and every packet's place in time.
+//!
+//! A header can promise what the file does not hold, and a decoder's exit code
+//! says nothing of it. The packets are the truth.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::failure::Failure;
+use crate::model::media::{Audio, Media, Timeline, Video};
+use crate::model::rational::Rational;
+use crate::plan::encode::{DECODERS, DEMUXERS, file};
+use crate::tool::child::{ChildError, Ended, Order, Output, run};
+
+/// A file that cannot be read in this time is on a disk that hangs.
+const SILENCE: Duration = Duration::from_mins(2);
+
+/// An interval between packets of sound that is a hole.
+const SILENT_HOLE: f64 = 0.5;
+
+/// Probes a file: never a URL, never through a playlist.
+pub async fn probe(ffprobe: &Path, path: &Path, streams: u64, cancel: &CancellationToken) -> Result<Media, Failure> {
+    let (header, packets) = tokio::try_join!(header(ffprobe, path, cancel), packets(ffprobe, path, cancel))?;
+    if header.streams.len() as u64 > streams {
+        let many = header.streams.len();
+        return Err(Failure::permanent(format!("the file has {many} streams, more than {streams}"))
+            .hint("if that is right, raise `limits.streams` in the settings"));
+    }
+    Ok(media(header, packets))
+}
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    streams: Vec<Stream>,
+    format: Format,
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format_name: String,
+    duration: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Stream {
+    index: u32,
+    codec_type: Option<String>,
+    codec_name: Option<String>,
+    width: Option<u32>,
+    height: Option<u32>,
+    sample_aspect_ratio: Option<String>,
+    pix_fmt: Option<String>,
+    field_order: Option<String>,
+    color_range: Option<String>,
+    color_space: Option<String>,
+    color_transfer: Option<String>,
+    color_primaries: Option<String>,
+    r_frame_rate: Option<String>,
+    avg_frame_rate: Option<String>,
+    duration: Option<String>,
+    sample_rate: Option<String>,
+    channels: Option<u32>,
+    #[serde(default)]
+    disposition: BTreeMap<String, i64>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default)]
+    side_data_list: Vec<SideData>,
+}
+
+#[derive(Deserialize)]
+struct SideData {
+    displaymatrix: Option<String>,
+    rotation: Option<f64>,
+}
+
+/// Packets of one stream.
+#[derive(Default)]
+struct Packets {
+    times: Vec<f64>,
+    keys: Vec<f64>,
+    start: Option<f64>,
+    end: f64,
+    holes: Vec<(f64, f64)>,
+}
+
+fn order(ffprobe: &Path, path: &Path, what: &[&str]) -> Order {
+    let input = ["-protocol_whitelist", "file,pipe", "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS];
+    let order =
+        Order::new(ffprobe).args(["-hide_banner", "-v", "error"]).args(input).args(what).arg("-i").arg(file(path));
+    Order { silence: SILENCE, ..order }
+}
+
+async fn header(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Result<Header, Failure> {
+    let mut json = String::new();
+    let order = order(ffprobe, path, &["-show_streams", "-show_format", "-of", "json=compact=1"]);
+    let collect = |output, line: &str| {
+        if output == Output::Out && json.len() < 4 << 20 {
+            json.push_str(line);
+        }
+        true
+    };
+    let ended = run(&order, cancel, collect).await.map_err(child_failure)?;
+    if !ended.status.success() {
+        return Err(refused(&ended));
+    }
+    serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
+}
+
+/// Reads every packet's stream, times and flags; a film of three hours has a million.
+async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Result<BTreeMap<u32, Packets>, Failure> {
+    let entries = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags", "-of", "csv=p=0"];
+    let mut streams: BTreeMap<u32, Packets> = BTreeMap::new();
+    let take = |output, line: &str| {
+        if output == Output::Out {
+            add_packet(&mut streams, line);
+        }
+        true
+    };
+    let ended = run(&order(ffprobe, path, &entries), cancel, take).await.map_err(child_failure)?;
+    // ffprobe answers a damaged end with an error after all the packets before it.
+    if !ended.status.success() && streams.is_empty() {
+        return Err(refused(&ended));
+    }
+    for packets in streams.values_mut() {
+        packets.times.sort_by(f64::total_cmp);
+        packets.keys.sort_by(f64::total_cmp);
+    }
+    Ok(streams)
+}
+
+/// One line: `0,0.033008,0.033008,0.033333,K__`; `N/A` for what is not known.
+fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
+    let mut fields = line.split(',');
+    let Some(index) = fields.next().and_then(|index| index.parse().ok()) else { return };
+    let mut time = || fields.next().and_then(|text| text.parse::<f64>().ok());
+    let (pts, dts, duration) = (time(), time(), time());
+    let flags = fields.next().unwrap_or_default();
+    // Packets an edit list hides are decoded and not shown.
+    let Some(at) = pts.or(dts).filter(|_| !flags.contains('D')) else { return };
+    let packets = streams.entry(index).or_default();
+    if packets.start.is_some() && at - packets.end > SILENT_HOLE {
+        packets.holes.push((packets.end, at - packets.end));
+    }
+    packets.times.push(at);
+    if flags.contains('K') {
+        packets.keys.push(at);
+    }
+    packets.start = Some(packets.start.map_or(at, |start| start.min(at)));
+    packets.end = packets.end.max(at + duration.unwrap_or(0.0));
+}
+
+fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
+    let mut media = Media {
+        container: header.format.format_name,
+        declared_seconds: seconds(header.format.duration.as_deref()),
+        title: header.format.tags.get("title").cloned(),
+        video: None,
+        audio: Vec::new(),
+        skipped: Vec::new(),
+    };
+    for stream in header.streams {
+        let packets = packets.remove(&stream.index).unwrap_or_default();
+        let codec = stream.codec_name.clone().unwrap_or_else(|| "unknown".into());
+        let is_cover = stream.disposition.get("attached_pic") == Some(&1);
+        match stream.codec_type.as_deref() {
+            Some("video") if !is_cover && media.video.is_none() && !packets.times.is_empty() => {
+                media.video = Some(video(stream, codec, packets));
+            }
+            Some("audio") if packets.start.is_some() && stream.channels.is_some_and(|channels| channels > 0) => {
+                media.audio.push(audio(&stream, codec, packets));
+            }
+            Some("video") if is_cover => {}
+            Some("subtitle") => {
+                media.skipped.push(format!("subtitles (stream {}, {codec}) are left out", stream.index))
+            }
+            Some(kind @ ("video" | "audio")) => {
+                media.skipped.push(format!("stream {} ({kind}, {codec}) is left out", stream.index));
+            }
+            _ => {}
+        }
+    }
+    media
+}
+
+fn video(stream: Stream, codec: String, packets: Packets) -> Video {
+    let (rotation, mirrored) = stream.side_data_list.iter().find_map(orientation).unwrap_or((0, false));
+    let known = |text: Option<String>| text.filter(|text| text != "unknown" && text != "reserved");
+    let usual = mean_interval(&packets.times);
+    let last = packets.times.last().copied().unwrap_or(0.0);
+    // A last packet that does not say how long it lasts gets the usual time; one that lasts for ever as well.
+    let end = if packets.end > last && packets.end < last + 600.0 { packets.end } else { last + usual };
+    Video {
+        index: stream.index,
+        codec,
+        width: stream.width.unwrap_or(0),
+        height: stream.height.unwrap_or(0),
+        pixel_aspect: stream
+            .sample_aspect_ratio
+            .as_deref()
+            .and_then(Rational::parse)
+            .or(Rational::new(1, 1))
+            .expect("one over one is a fraction"),
+        rotation,
+        mirrored,
+        base_rate: stream.r_frame_rate.as_deref().and_then(Rational::parse),
+        average_rate: stream.avg_frame_rate.as_deref().and_then(Rational::parse),
+        interlaced: matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt")),
+        pixel_format: stream.pix_fmt.unwrap_or_default(),
+        range: known(stream.color_range),
+        matrix: known(stream.color_space),
+        transfer: known(stream.color_transfer),
+        primaries: known(stream.color_primaries),
+        declared_seconds: seconds(stream.duration.as_deref()),
+        timeline: Timeline { end, times: packets.times, keys: packets.keys },
+    }
+}
+
+fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
+    Audio {
+        index: stream.index,
+        codec,
+        channels: stream.channels.unwrap_or(0),
+        sample_rate: stream.sample_rate.as_deref().and_then(|rate| rate.parse().ok()).unwrap_or(0),
+        language: stream.tags.get("language").cloned().unwrap_or_else(|| "und".into()),
+        title: stream.tags.get("title").cloned(),
+        default: stream.disposition.get("default") == Some(&1),
+        start: packets.start.unwrap_or(0.0),
+        end: packets.end,
+        holes: packets.holes,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of packets")]
+fn mean_interval(times: &[f64]) -> f64 {
+    match (times.first(), times.last()) {
+        (Some(first), Some(last)) if times.len() > 1 => (last - first) / (times.len() - 1) as f64,
+        _ => 0.04,
+    }
+}
+
+/// Degrees clockwise to turn the picture, and whether it is mirrored first.
+///
+/// The display matrix is printed as `00000000: a b u` lines; a negative
+/// determinant of a, b, c, d is a mirror.
+fn orientation(side_data: &SideData) -> Option<(u32, bool)> {
+    let matrix = side_data.displaymatrix.as_deref()?;
+    let numbers: Vec<f64> =
+        matrix.split_whitespace().filter(|word| !word.ends_with(':')).filter_map(|word| word.parse().ok()).collect();
+    let (a, b, c, d) = (*numbers.first()?, *numbers.get(1)?, *numbers.get(3)?, *numbers.get(4)?);
+    let mirrored = a * d - b * c < 0.0;
+    // ffprobe counts counter-clockwise; of a mirrored picture it measures the second axis.
+    let turned = if mirrored { b.atan2(-a).to_degrees() } else { -side_data.rotation? };
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded to quarters of a circle")]
+    let quarters = (turned / 90.0).round().rem_euclid(4.0) as u32;
+    Some((quarters * 90, mirrored))
+}
+
+fn seconds(text: Option<&str>) -> Option<f64> {
+    text?.parse().ok().filter(|seconds: &f64| *seconds > 0.0)
+}
+
+fn child_failure(error: ChildError) -> Failure {
+    match error {
+        ChildError::Stopped { .. } => Failure::stopped(),
+        ChildError::Hung { .. } => Failure::environment(format!("{error}; is the disk still answering?")),
+        error => Failure::environment(error.to_string()).hint("run `forebay doctor`"),
+    }
+}
+
+/// ffprobe's refusal in words for a person.
+fn refused(ended: &Ended) -> Failure {
+    let said = ended.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
+    let reason = said.rsplit(": ").next().unwrap_or(&said).to_string();
+    let all = ended.last_lines.join("\n");
+    let what = if all.contains("not on whitelist") || all.contains("Invalid data found") || all.contains("whitelist") {
+        "the file is not a video that is understood".to_string()
+    } else if all.contains("moov atom not found") {
+        "the file is cut short: its index (`moov`) is missing".to_string()
+    } else {
+        format!("ffprobe cannot read the file: {reason}")
+    };
+    if all.contains("moov atom not found") {
+        return Failure::permanent("the file is cut short: its index (`moov`) is missing").hint("get the file again");
+    }
+    Failure::permanent(what)
+        .hint("check what the address really gives; playlists and texts dressed as videos are refused")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_are_read_in_any_order_and_without_times() {
+        let mut streams = BTreeMap::new();
+        for line in [
+            "0,0.08,0.0,0.04,K__",
+            "0,0.04,0.04,0.04,___",
+            "1,N/A,0.5,N/A,K__",
+            "1,2.0,2.0,0.02,K__",
+            "0,N/A,N/A,N/A,_D_",
+            "",
+        ] {
+            add_packet(&mut streams, line);
+        }
+        assert_eq!(streams[&0].times, [0.08, 0.04]);
+        assert!((streams[&0].end - 0.12).abs() < 1e-9);
+        assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
+    }
+
+    #[track_caller]
+    fn check(matrix: &str, rotation: f64, expected: (u32, bool)) {
+        let side_data = SideData { displaymatrix: Some(matrix.into()), rotation: Some(rotation) };
+        assert_eq!(orientation(&side_data), Some(expected));
+    }
+
+    #[test]
+    fn phones_are_turned_upright() {
+        let line = |a: i32, b: i32, c: i32, d: i32| {
+            format!("\n00000000: {a} {b} 0\n00000001: {c} {d} 0\n00000002: 0 0 1073741824\n")
+        };
+        check(&line(0, 65536, -65536, 0), -90.0, (90, false));
+        check(&line(-65536, 0, 0, -65536), -180.0, (180, false));
+        check(&line(0, -65536, 65536, 0), 90.0, (270, false));
+        check(&line(-65536, 0, 0, 65536), 180.0, (0, true));
+    }
+}

@@ -1,0 +1,58 @@
+//! Finds the programs that do the work, and what they can do.
+
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::failure::Failure;
+use crate::tool::child::{Order, Output, run};
+
+/// ffmpeg and ffprobe, as found on this machine.
+#[derive(Clone, Debug)]
+pub struct Ffmpeg {
+    /// The encoder.
+    pub ffmpeg: PathBuf,
+    /// The prober.
+    pub ffprobe: PathBuf,
+    /// ffmpeg's version as it prints it: `5.1.9-0+deb12u1`, `n9.0.2`.
+    pub version: String,
+}
+
+/// Looks up `name`, or checks the path the user set.
+pub fn program(name: &str, set: &Path) -> Option<PathBuf> {
+    let runnable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
+    if !set.as_os_str().is_empty() {
+        return runnable(set).then(|| set.to_path_buf());
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| runnable(candidate))
+}
+
+/// Finds ffmpeg and ffprobe and asks their version.
+pub async fn ffmpeg(set_ffmpeg: &Path, set_ffprobe: &Path) -> Result<Ffmpeg, Failure> {
+    let find = |name: &str, set: &Path| {
+        program(name, set).ok_or_else(|| {
+            let place = if set.as_os_str().is_empty() { "in PATH".into() } else { format!("at `{}`", set.display()) };
+            Failure::environment(format!("there is no `{name}` {place}")).hint(
+                "install it (`apt-get install ffmpeg`, or `make setup`), or set `tools.ffmpeg` and `tools.ffprobe`",
+            )
+        })
+    };
+    let (ffmpeg, ffprobe) = (find("ffmpeg", set_ffmpeg)?, find("ffprobe", set_ffprobe)?);
+    let version = version(&ffmpeg).await?;
+    Ok(Ffmpeg { ffmpeg, ffprobe, version })
+}
+
+async fn version(ffmpeg: &Path) -> Result<String, Failure> {
+    let mut version = None;
+    let order = Order::new(ffmpeg).arg("-version");
+    let first_words = |output, line: &str| {
+        if output == Output::Out && version.is_none() {
+            version = line.strip_prefix("ffmpeg version ").and_then(|rest| rest.split(' ').next()).map(Into::into);
+        }
+        true
+    };
+    let ended = run(&order, &CancellationToken::new(), first_words).await;
+    ended.map_err(|error| Failure::environment(format!("`{}` does not run: {error}", ffmpeg.display())))?;
+    version.ok_or_else(|| Failure::environment(format!("`{}` is not ffmpeg", ffmpeg.display())))
+}
