@@ -1,1 +1,5 @@
-//! scratch.
+//! The work folder of a run: durable files, the journal, and who may use it.
+
+pub mod file;
+pub mod journal;
+pub mod lock;

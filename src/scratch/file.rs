@@ -1,0 +1,99 @@
+//! Files that are either whole or not there: written under another name,
+//! flushed, renamed, and the folder flushed. Without the last two a power cut
+//! leaves an empty file or none.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Every temporary name ends like this, so that a sweep knows them.
+pub const TEMPORARY: &str = ".forebay-tmp";
+
+/// Who may read what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Privacy {
+    /// Everyone the folder lets in (0644).
+    Public,
+    /// The owner alone (0600), from the first byte on.
+    Private,
+}
+
+/// Writes `bytes` to `path`, which afterwards holds all of them, durably, or
+/// what it held before. Blocks.
+pub fn write(path: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
+    let temporary = temporary(path)?;
+    let written = write_new(&temporary, bytes, privacy).and_then(|()| std::fs::rename(&temporary, path));
+    if let Err(error) = written {
+        // What cannot be removed is swept with the next run.
+        std::fs::remove_file(&temporary).unwrap_or_default();
+        return Err(error);
+    }
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+fn write_new(path: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
+    let mode = if privacy == Privacy::Private { 0o600 } else { 0o644 };
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Flushes the names in a folder.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Makes a folder and those above it, durably; what is there stays as it is.
+pub fn make_folder(folder: &Path, privacy: Privacy) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
+    if let Some(parent) = parent {
+        make_folder(parent, privacy)?;
+    }
+    let mode = if privacy == Privacy::Private { 0o700 } else { 0o755 };
+    match std::fs::DirBuilder::new().mode(mode).create(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
+    }
+}
+
+/// A name beside `path` that no other write uses.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!(".{}-{count}{TEMPORARY}", std::process::id());
+    path.file_name().map(|_| path.with_file_name(name)).ok_or_else(|| io::ErrorKind::InvalidInput.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_whole_file_and_leaves_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/key");
+        make_folder(path.parent().unwrap(), Privacy::Private).unwrap();
+        write(&path, b"one", Privacy::Private).unwrap();
+        write(&path, b"two", Privacy::Private).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_leaves_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        assert!(write(&path, b"x", Privacy::Public).is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
