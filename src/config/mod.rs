@@ -1,1 +1,175 @@
-//! config.
+//! Files, environment and flags become checked settings.
+//!
+//! Two passes: [`layer`] finds the strongest value of every key and remembers
+//! who set it; [`check`] turns them into a [`Config`] that cannot be wrong.
+
+use std::collections::BTreeMap;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::failure::Failure;
+use crate::plan::settings::{Encryption, HlsSettings, Limits, Profile, Rung};
+
+pub mod error;
+pub mod layer;
+pub mod unit;
+
+mod check;
+
+/// All settings, complete and checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How much happens at the same time.
+    pub lanes: Lanes,
+    /// Where work lies meanwhile.
+    pub scratch: Scratch,
+    /// What a package is like.
+    pub hls: Hls,
+    /// How to behave towards servers.
+    pub network: Network,
+    /// What is refused.
+    pub limits: Limits,
+    /// The programs we start.
+    pub tools: Tools,
+    /// How long running work may go on after the first Ctrl-C.
+    pub grace: Duration,
+    rungs: BTreeMap<String, Rung>,
+    ladders: BTreeMap<String, Vec<Rung>>,
+    profile: Profile,
+    effective: Vec<Effective>,
+}
+
+/// Permits of the lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lanes {
+    /// Connections that download.
+    pub downloads: NonZeroU64,
+    /// Objects that are being stored.
+    pub uploads: NonZeroU64,
+    /// Encoder threads.
+    pub threads: NonZeroU64,
+    /// Folder reads and writes.
+    pub disk: NonZeroU64,
+    /// Items in flight.
+    pub look_ahead: NonZeroU64,
+}
+
+/// The work folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scratch {
+    /// Where it is; `None` is `scratch` in the state folder.
+    pub folder: Option<PathBuf>,
+    /// Bytes that may be in use.
+    pub limit: NonZeroU64,
+}
+
+/// What the user wants of a package, short of the parts that [`Config::hls_settings`] gives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hls {
+    /// A ladder's name, or rungs with commas between. Checked.
+    pub ladder: String,
+    /// Wanted length of a segment in seconds.
+    pub segment_seconds: f64,
+    /// Two passes instead of capped quality.
+    pub two_pass: bool,
+    /// Bitrate of stereo AAC.
+    pub audio_kbps: u32,
+    /// AES-128, if asked for.
+    pub encrypt: Option<EncryptWish>,
+    /// Publish what can be decoded of a damaged source.
+    pub accept_damaged: bool,
+}
+
+/// Encryption as asked for: everything but the master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncryptWish {
+    /// Template of the key's URI in playlists, with `{key}` and perhaps `{id}`.
+    pub key_uri: String,
+    /// Folder that receives the key files; `None` is `keys` in the state folder.
+    pub keys: Option<PathBuf>,
+    /// A new key every so many segments; 0 keeps one.
+    pub rotate: u64,
+}
+
+/// How to behave towards servers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Sent with every request.
+    pub user_agent: String,
+    /// Longest time to wait for a connection.
+    pub connect_timeout: Duration,
+    /// Fewest bytes a second over [`Self::slow_window`]; 0 accepts any rate.
+    pub min_rate: u64,
+    /// The time over which the rate is judged.
+    pub slow_window: Duration,
+    /// Further tries after a failure that may pass.
+    pub retries: u32,
+    /// Longest wait between two tries.
+    pub longest_wait: Duration,
+    /// Connections for one file.
+    pub connections_per_file: NonZeroU32,
+    /// What to ask yt-dlp for.
+    pub format: String,
+}
+
+/// The programs we start: paths, or bare names that are looked up in `PATH`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tools {
+    /// ffmpeg.
+    pub ffmpeg: PathBuf,
+    /// ffprobe.
+    pub ffprobe: PathBuf,
+    /// yt-dlp.
+    pub yt_dlp: PathBuf,
+}
+
+/// One setting for `forebay config`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Effective {
+    /// Its key.
+    pub key: String,
+    /// Its value in TOML.
+    pub value: String,
+    /// Who set it.
+    pub origin: String,
+}
+
+impl Config {
+    /// Reads and checks all layers. `cores` is what `lanes.threads = 0` means.
+    pub fn load(surroundings: &layer::Surroundings, cores: NonZeroU64) -> Result<Self, error::ConfigError> {
+        let layers = layer::Layers::read(surroundings)?;
+        check::config(&layers, cores)
+    }
+
+    /// The rungs of a ladder's name or of a list such as `360p,720p`.
+    pub fn ladder(&self, wanted: &str) -> Result<Vec<Rung>, Failure> {
+        check::ladder(wanted, &self.ladders, &self.rungs).map_err(|(what, hint)| Failure::permanent(what).hint(hint))
+    }
+
+    /// What shapes the bytes of one item's package. `ladder` is the item's own, if its list gives one.
+    pub fn hls_settings(&self, ladder: Option<&str>, encryption: Option<Encryption>) -> Result<HlsSettings, Failure> {
+        Ok(HlsSettings {
+            rungs: self.ladder(ladder.unwrap_or(&self.hls.ladder))?,
+            profile: self.profile.clone(),
+            segment_seconds: self.hls.segment_seconds,
+            two_pass: self.hls.two_pass,
+            audio_kbps: self.hls.audio_kbps,
+            encryption,
+            accept_damaged: self.hls.accept_damaged,
+            limits: self.limits,
+        })
+    }
+
+    /// Every setting with its value and who set it, by key.
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+}
+
+impl EncryptWish {
+    /// The wish with the master key that makes it possible.
+    pub fn with_master_key(&self, master_key: crate::model::secret::Secret) -> Encryption {
+        Encryption { master_key, key_uri: self.key_uri.clone(), rotate: self.rotate }
+    }
+}

@@ -1,0 +1,73 @@
+//! What can be wrong with settings: each error says what, where, and what to do.
+
+use super::layer::Origin;
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file is there but cannot be read.
+    #[error("could not read `{file}`")]
+    Unreadable {
+        /// The file.
+        file: String,
+        /// The reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not TOML.
+    #[error("`{file}` is not TOML at line {line}: {message}")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// The line, from 1.
+        line: usize,
+        /// What the parser says.
+        message: String,
+    },
+    /// There is no such setting.
+    #[error("there is no setting `{key}` (from {origin})")]
+    Unknown {
+        /// The key as written.
+        key: String,
+        /// Who wrote it.
+        origin: Origin,
+        /// A key that exists and looks like it.
+        nearest: Option<String>,
+    },
+    /// A setting has a value it cannot have.
+    #[error("`{key}` cannot be {value} (from {origin})")]
+    Wrong {
+        /// The key.
+        key: String,
+        /// The value as written, in back-ticks.
+        value: String,
+        /// Who wrote it.
+        origin: Origin,
+        /// What it has to be, as an order: "give a time such as `6s`".
+        wanted: String,
+    },
+    /// A rung or profile of the user's own lacks a field.
+    #[error("`{key}` lacks `{field}` (from {origin})")]
+    Incomplete {
+        /// The rung or profile.
+        key: String,
+        /// What it lacks.
+        field: String,
+        /// Who wrote the rest.
+        origin: Origin,
+    },
+}
+
+impl ConfigError {
+    /// What to do about it, one line.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreadable { .. } => Some("check the rights of that file".into()),
+            Self::Syntax { .. } => Some("`config/default.toml` of the project shows how settings are written".into()),
+            Self::Unknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::Unknown { nearest: None, .. } => Some("`forebay config` lists all settings".into()),
+            Self::Wrong { wanted, .. } => Some(wanted.clone()),
+            Self::Incomplete { key, field, .. } => Some(format!("set `{key}.{field}` too")),
+        }
+    }
+}
