@@ -2,6 +2,9 @@
 
 use crate::model::event::{Event, Usage};
 
+pub mod dispatcher;
+pub mod stop;
+
 /// Sees everything a run does, in order, on the dispatcher's own task: it must be quick.
 pub trait Listener: Send {
     /// Something happened to an item.
@@ -11,7 +14,7 @@ pub trait Listener: Send {
 }
 
 /// How a run went.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Summary {
     /// Items published by this run.
     pub done: u64,
@@ -23,6 +26,8 @@ pub struct Summary {
     pub environment: u64,
     /// Items put aside because the run was stopped, started or not.
     pub parked: u64,
+    /// Whether a signal ended the run.
+    pub stopped: bool,
     /// Wall-clock seconds of the run.
     pub seconds: f64,
     /// Seconds of source that were encoded.

@@ -120,6 +120,11 @@ pub enum What {
         /// Address of the master playlist at the destination.
         master: String,
     },
+    /// A dry run: what a real one would do.
+    Would {
+        /// One line.
+        what: String,
+    },
     /// Given up.
     Failed {
         /// Why.
@@ -146,6 +151,7 @@ impl What {
             Self::Warning { .. } => "warning",
             Self::Done { .. } => "done",
             Self::AlreadyDone { .. } => "already-done",
+            Self::Would { .. } => "would",
             Self::Failed { .. } => "failed",
             Self::Parked => "parked",
         }
@@ -153,7 +159,10 @@ impl What {
 
     /// Whether nothing follows for this item.
     pub fn is_last(&self) -> bool {
-        matches!(self, Self::Done { .. } | Self::AlreadyDone { .. } | Self::Failed { .. } | Self::Parked)
+        matches!(
+            self,
+            Self::Done { .. } | Self::AlreadyDone { .. } | Self::Would { .. } | Self::Failed { .. } | Self::Parked
+        )
     }
 }
 

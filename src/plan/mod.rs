@@ -1,6 +1,7 @@
 //! Decisions without side effects: what to make of a source, and how.
 
 pub mod audio;
+pub mod decoded;
 pub mod encode;
 pub mod filter;
 pub mod generation;

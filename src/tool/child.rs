@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::process::{Child, Command};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -148,7 +148,6 @@ pub async fn run(
     reaper::start().await.map_err(start_error)?;
     let mut child = command(order).spawn().map_err(start_error)?;
     let group = Group::of(&child);
-    reaper::tell(group.pid, true).await;
     let mut out = Lines::new(child.stdout.take().expect("standard output is piped"));
     let mut err = Lines::new(child.stderr.take().expect("standard error is piped"));
     let mut last_lines = VecDeque::new();
@@ -183,20 +182,21 @@ pub async fn run(
             child.wait().await
         }
     };
-    group.done().await;
+    drop(group);
     outcome?;
     let status = status.map_err(|source| ChildError::Lost { program, source })?;
     Ok(Ended { status, last_lines: last_lines.into() })
 }
 
 /// Starts the reaper: this program again, with nothing but a pipe from us.
-pub(super) fn spawn_reaper() -> std::io::Result<ChildStdin> {
+pub(super) fn spawn_reaper() -> std::io::Result<std::fs::File> {
     let mut order = Order::new(&std::env::current_exe()?);
     order.arguments.push(reaper::COMMAND.into());
     let mut command = unwatched(&order);
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut child = command.spawn()?;
-    child.stdin.take().ok_or_else(|| std::io::Error::other("the reaper has no standard input"))
+    let stdin = child.stdin.take().ok_or_else(|| std::io::Error::other("the reaper has no standard input"))?;
+    Ok(stdin.into_owned_fd()?.into())
 }
 
 fn command(order: &Order) -> Command {
@@ -234,15 +234,16 @@ fn unwatched(order: &Order) -> Command {
     command
 }
 
-/// The process group of one child.
+/// The process group of one child. Dropping it kills what is left of it.
 struct Group {
     pid: u32,
-    over: bool,
 }
 
 impl Group {
     fn of(child: &Child) -> Self {
-        Self { pid: child.id().expect("a child that was not waited for has a pid"), over: false }
+        let pid = child.id().expect("a child that was not waited for has a pid");
+        reaper::tell(pid, true);
+        Self { pid }
     }
 
     /// Asks the group to end, then kills it.
@@ -257,13 +258,6 @@ impl Group {
         self.signal(Signal::KILL);
     }
 
-    /// Kills what the child left behind in its group, and forgets it.
-    async fn done(mut self) {
-        self.kill();
-        self.over = true;
-        reaper::tell(self.pid, false).await;
-    }
-
     fn signal(&self, signal: Signal) {
         if let Some(group) = Pid::from_raw(self.pid.cast_signed()) {
             // A group that is gone already is what we want.
@@ -274,9 +268,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        if !self.over {
-            self.kill();
-        }
+        self.kill();
+        reaper::tell(self.pid, false);
     }
 }
 

@@ -7,38 +7,39 @@
 //! does however the run ended, it kills the groups that are left.
 
 use std::collections::HashSet;
-use std::io::BufRead as _;
+use std::fs::File;
+use std::io::{BufRead as _, Write as _};
 use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::ChildStdin;
-use tokio::sync::Mutex;
 
 /// The hidden command that runs [`serve`].
 pub const COMMAND: &str = "__reaper";
 
-static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
+static PIPE: OnceLock<File> = OnceLock::new();
 
 /// Starts the reaper once per process. Programs that embed the library and are
 /// not `forebay` run without: their direct children still die with them.
 pub(super) async fn start() -> std::io::Result<()> {
-    static STARTING: Mutex<()> = Mutex::const_new(());
+    static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
     let _one_at_a_time = STARTING.lock().await;
     if PIPE.get().is_some() || !is_forebay() {
         return Ok(());
     }
-    let stdin = super::child::spawn_reaper()?;
+    let pipe = super::child::spawn_reaper()?;
     // Set once, under the lock above.
-    let _first = PIPE.set(Mutex::new(stdin));
+    let _first = PIPE.set(pipe);
     Ok(())
 }
 
 /// Tells the reaper that the process group `pid` has started or is gone.
-pub(super) async fn tell(pid: u32, started: bool) {
-    if let Some(pipe) = PIPE.get() {
+///
+/// A few bytes into a pipe that is read all the time: this does not wait, and
+/// lines this short arrive whole.
+pub(super) fn tell(pid: u32, started: bool) {
+    if let Some(mut pipe) = PIPE.get() {
         let line = format!("{}{pid}\n", if started { '+' } else { '-' });
-        if let Err(error) = pipe.lock().await.write_all(line.as_bytes()).await {
+        if let Err(error) = pipe.write_all(line.as_bytes()) {
             tracing::warn!(%error, "the reaper is gone; children of children may outlive a kill");
         }
     }

@@ -1,0 +1,309 @@
+//! One chunk: encoded, checked, encrypted, stored, and noted.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use sha2::{Digest as _, Sha256};
+
+use crate::format::aes128;
+use crate::format::keys::KeyRing;
+use crate::model::event::{Stage, What};
+use crate::model::failure::{Class, Failure};
+use crate::model::fault;
+use crate::model::item::Rank;
+use crate::model::media::Media;
+use crate::plan::decoded;
+use crate::plan::encode::{self, Pass};
+use crate::plan::grid::Chunk;
+use crate::plan::hls::{HlsPlan, clock};
+use crate::plan::settings::HlsSettings;
+use crate::scratch::journal::{self, Object};
+use crate::storage::Serving;
+use crate::tool::ffmpeg;
+
+use super::cut::{Cut, Cutter};
+use super::done::journal_place;
+use super::{Context, Report, blocking};
+
+/// Objects whose names change with their content are kept for a year.
+pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
+
+const SEGMENT: Serving = Serving { content_type: "video/mp2t", cache_control: IMMUTABLE };
+
+/// An encoder that is killed, or that a full disk cut short, gets this many tries.
+const TRIES: u32 = 3;
+
+/// Segments of one chunk that are made and sent at once, so that memory holds
+/// a few of them and not all.
+const SEGMENTS_AT_ONCE: usize = 3;
+
+/// What all chunks of an item share.
+pub struct Work<'a> {
+    /// The run.
+    pub cx: &'a Context,
+    /// What the user asked for.
+    pub settings: &'a HlsSettings,
+    /// What the source holds.
+    pub media: &'a Media,
+    /// What is made of it.
+    pub plan: &'a HlsPlan,
+    /// The source.
+    pub source: &'a Path,
+    /// The item's work folder.
+    pub folder: &'a Path,
+    /// The item's id.
+    pub id: &'a str,
+    /// Where the generation lies at the destination.
+    pub place: &'a str,
+    /// Its keys, if it is encrypted.
+    pub key_ring: Option<Arc<KeyRing>>,
+    /// The item's rank.
+    pub rank: Rank,
+    /// The turn at which it began.
+    pub turn: u64,
+    /// Who hears of it.
+    pub report: Report<'a>,
+    /// Objects and bytes stored so far.
+    pub stored: Stored,
+}
+
+/// A count of what is stored.
+#[derive(Debug, Default)]
+pub struct Stored {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// One piece of an item's encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All renditions of a run of segments.
+    Video(Chunk),
+    /// One track of sound, whole.
+    Audio(usize),
+}
+
+impl Part {
+    /// Its name in the journal.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Video(chunk) => format!("video-{:05}", chunk.number),
+            Self::Audio(track) => format!("audio-{track}"),
+        }
+    }
+
+    /// Its number in events: sound comes after the last chunk of video.
+    fn number(&self, plan: &HlsPlan) -> u64 {
+        match self {
+            Self::Video(chunk) => chunk.number,
+            Self::Audio(track) => plan.grid.chunks() + *track as u64,
+        }
+    }
+}
+
+/// Encodes, checks and stores one part, and notes it when all of it is durable.
+pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure> {
+    let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
+    let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
+    let _unstored = work.cx.permit(&work.cx.lanes.backlog, rank, 1).await?;
+    let files = with_tries(work, part, rank).await?;
+    fault::point("chunk-encoded");
+    let chunk = store(work, part, files, rank).await?;
+    fault::point("chunk-stored");
+    work.cx.journal.chunk_done(&journal_place(work), &part.name(), &chunk).await?;
+    fault::point("chunk-noted");
+    Ok(chunk)
+}
+
+/// A checked file of the encoder and the folder it is for.
+type Rendition = (String, Arc<Cutter>, PathBuf);
+
+async fn with_tries(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
+    let mut tries = 1;
+    loop {
+        match encode(work, part, rank).await {
+            Err(failure) if failure.class == Class::Temporary && tries < TRIES => {
+                let wait = Duration::from_secs(1) * tries;
+                (work.report)(What::Retrying { stage: Stage::Encode, why: failure.what, wait: wait.as_secs_f64() });
+                tokio::select! {
+                    () = work.cx.stop.cancelled() => return Err(Failure::stopped()),
+                    () = tokio::time::sleep(wait) => {}
+                }
+                tries += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
+    let Work { cx, plan, .. } = work;
+    let permit = cx.permit(&cx.lanes.cpu, rank, 1).await?;
+    cx.served(rank);
+    let number = part.number(plan);
+    (work.report)(What::ChunkStarted { chunk: number });
+    let cpu_seconds = match part {
+        Part::Video(chunk) => encode_video(work, chunk).await?,
+        Part::Audio(track) => encode_audio(work, track).await?,
+    };
+    drop(permit);
+    let files = open(work, part).await?;
+    (work.report)(What::ChunkEncoded { chunk: number, cpu_seconds });
+    Ok(files)
+}
+
+async fn encode_video(work: &Work<'_>, chunk: Chunk) -> Result<f64, Failure> {
+    let Work { settings, plan, .. } = work;
+    let video = work.media.video.as_ref().expect("a plan is made only of what has a picture");
+    let passes: &[Pass] = if settings.two_pass { &[Pass::First, Pass::Second] } else { &[Pass::Only] };
+    let seconds = plan.grid.rate.seconds(chunk.frames);
+    let mut cpu_seconds = 0.0;
+    for (done, &pass) in (0_u32..).zip(passes) {
+        let arguments = encode::chunk(work.source, video, plan, (&chunk, pass), settings, work.folder);
+        let all = f64::from(u32::try_from(passes.len()).unwrap_or(1));
+        let progress = |made: f64| {
+            let part = (f64::from(done) + (made / seconds).clamp(0.0, 1.0)) / all;
+            (work.report)(What::ChunkProgress { chunk: chunk.number, part });
+        };
+        let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
+        let report = report.map_err(|failure| damaged(failure, work, chunk.first_frame))?;
+        cpu_seconds += report.cpu_seconds;
+        let gap = decoded::gap(&report.decoded, &video.timeline, &plan.grid, &chunk, plan.start);
+        if let Some((at, length)) = gap.filter(|_| !fault::mutant("trust-exit-codes")) {
+            let at = clock(at - plan.start);
+            let what =
+                format!("the source is damaged: {length:.1} s of picture could not be decoded, {at} into the video");
+            if !settings.accept_damaged {
+                return Err(
+                    Failure::permanent(what).hint("get the file again, or publish what there is with --accept-damaged")
+                );
+            }
+            (work.report)(What::Warning { message: what });
+        }
+    }
+    Ok(cpu_seconds)
+}
+
+async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
+    let Work { settings, plan, .. } = work;
+    let rendition = plan.audio.get(track).expect("parts are made from the plan");
+    let arguments = encode::audio(work.source, plan, (track, rendition), settings, work.folder);
+    let number = Part::Audio(track).number(plan);
+    let seconds = plan.grid.seconds();
+    let progress =
+        |made: f64| (work.report)(What::ChunkProgress { chunk: number, part: (made / seconds).clamp(0.0, 1.0) });
+    let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
+    Ok(report.map_err(|failure| damaged(failure, work, 0))?.cpu_seconds)
+}
+
+/// Puts ffmpeg's complaint into words: with `-xerror` it ends at the first thing it cannot decode.
+fn damaged(failure: Failure, work: &Work<'_>, first_frame: u64) -> Failure {
+    if failure.class != Class::Permanent || work.settings.accept_damaged {
+        return failure;
+    }
+    let at = clock(work.plan.grid.rate.seconds(first_frame));
+    failure
+        .context(&format!("the source cannot be decoded after {at}"))
+        .hint("get the file again, or publish what there is with --accept-damaged")
+}
+
+/// Opens and checks what the encoder wrote.
+async fn open(work: &Work<'_>, part: Part) -> Result<Vec<Rendition>, Failure> {
+    let (grid, folder) = (work.plan.grid, work.folder.to_path_buf());
+    let names: Vec<String> = match part {
+        Part::Video(_) => work.plan.video.iter().map(|rendition| rendition.name.clone()).collect(),
+        Part::Audio(track) => {
+            work.plan.audio.get(track).map(|rendition| rendition.folder.clone()).into_iter().collect()
+        }
+    };
+    blocking(move || {
+        let open = |(number, name): (usize, String)| {
+            let (path, cutter) = match part {
+                Part::Video(chunk) => {
+                    let path = encode::video_output(&folder, &chunk, number);
+                    let cutter = Cutter::video(&path, &grid, &chunk)?;
+                    (path, cutter)
+                }
+                Part::Audio(track) => {
+                    let path = encode::audio_output(&folder, track);
+                    let cutter = Cutter::audio(&path, &grid)?;
+                    (path, cutter)
+                }
+            };
+            Ok((name, Arc::new(cutter), path))
+        };
+        names.into_iter().enumerate().map(open).collect()
+    })
+    .await
+}
+
+/// Cuts, encrypts and stores all segments of a part, then removes the encoder's files.
+async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -> Result<journal::Chunk, Failure> {
+    let codecs = files.iter().map(|(name, cutter, _)| (name.clone(), cutter.codec())).collect();
+    let segments = files.iter().flat_map(|(name, cutter, _)| cutter.cuts().iter().map(move |cut| (name, cutter, cut)));
+    let segments: Vec<(String, Arc<Cutter>, Cut)> =
+        segments.map(|(name, cutter, cut)| (name.clone(), Arc::clone(cutter), cut.clone())).collect();
+    let objects = futures_util::stream::iter(segments)
+        .map(|(name, cutter, cut)| store_segment(work, name, cutter, cut, rank))
+        .buffer_unordered(SEGMENTS_AT_ONCE)
+        .try_collect()
+        .await?;
+    for (_, _, path) in &files {
+        remove(path).await;
+    }
+    if let (Part::Video(chunk), true) = (part, work.settings.two_pass) {
+        for number in 0..files.len() {
+            let statistics = work.folder.join(format!("pass-{:05}-{number}-0.log", chunk.number));
+            remove(&statistics).await;
+            remove(&statistics.with_extension("log.mbtree")).await;
+        }
+    }
+    Ok(journal::Chunk { codecs, objects })
+}
+
+async fn store_segment(
+    work: &Work<'_>,
+    folder: String,
+    cutter: Arc<Cutter>,
+    cut: Cut,
+    rank: Rank,
+) -> Result<Object, Failure> {
+    let cx = work.cx;
+    let permit = cx.permit(&cx.lanes.upload, rank, 1).await?;
+    let (key_ring, name) = (work.key_ring.clone(), format!("{folder}/{:05}.ts", cut.segment));
+    let seconds = cut.seconds;
+    let (bytes, sha256) = blocking(move || {
+        let plain = cutter.segment(&cut)?;
+        let bytes = match key_ring {
+            Some(ring) => {
+                let key = ring.key(cut.segment).key;
+                let key: &[u8; 16] = key.expose().try_into().expect("derived keys have 16 bytes");
+                aes128::encrypt(key, &ring.iv(&folder, cut.segment), plain)
+            }
+            None => plain,
+        };
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        Ok((bytes, sha256))
+    })
+    .await?;
+    let object = Object { name, bytes: bytes.len() as u64, sha256, seconds };
+    cx.storage.write(&format!("{}/{}", work.place, object.name), bytes, SEGMENT).await?;
+    drop(permit);
+    fault::point("segment-stored");
+    let objects = work.stored.objects.fetch_add(1, Ordering::Relaxed) + 1;
+    let bytes = work.stored.bytes.fetch_add(object.bytes, Ordering::Relaxed) + object.bytes;
+    (work.report)(What::Uploading { objects, bytes });
+    Ok(object)
+}
+
+async fn remove(path: &Path) {
+    match tokio::fs::remove_file(path).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            tracing::warn!(file = %path.display(), %error, "a work file could not be removed");
+        }
+        _ => {}
+    }
+}

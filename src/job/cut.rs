@@ -1,0 +1,251 @@
+//! Cuts an encoder's file into the segments of a package.
+//!
+//! Everything the encoder promised is checked here, on the bytes it wrote: the
+//! number of pictures, their order, a key frame at the head of every segment.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::format::aac;
+use crate::format::h264;
+use crate::format::mp4::{self, Sample, Track};
+use crate::format::ts_write::{self, FIRST_TICK, Kind, Unit};
+use crate::model::failure::Failure;
+use crate::plan::audio::{FRAME_SAMPLES, SAMPLE_RATE};
+use crate::plan::encode::{self, DELAY_FRAMES};
+use crate::plan::grid::{Chunk, Grid};
+
+/// The sample table of a long audio track is a few megabytes; more is no table of ours.
+const LARGEST_TABLE: u64 = 256 << 20;
+
+/// AAC frames that share one PES header: 85 ms, within the 100 ms at which
+/// clock references must come (ISO/IEC 13818-1, 2.7.2).
+const FRAMES_TOGETHER: usize = 4;
+
+/// An encoder's file, checked, ready to be cut.
+pub struct Cutter {
+    path: PathBuf,
+    track: Track,
+    codec: Codec,
+    cuts: Vec<Cut>,
+}
+
+/// Where one segment lies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cut {
+    /// Number of the segment in the package.
+    pub segment: u64,
+    /// Its length in seconds.
+    pub seconds: f64,
+    first_sample: usize,
+    samples: usize,
+}
+
+enum Codec {
+    H264 { config: h264::Config, grid: Grid, first_frame: u64, shown: Vec<u64> },
+    Aac { config: aac::Config },
+}
+
+impl Cutter {
+    /// Opens one rendition of a chunk of video.
+    pub fn video(path: &Path, grid: &Grid, chunk: &Chunk) -> Result<Self, Failure> {
+        let track = read_track(path)?;
+        let config =
+            h264::Config::parse(&track.config).ok_or_else(|| broken(path, "its parameter sets cannot be read"))?;
+        let shown = shown_order(path, &track, grid, chunk)?;
+        let cuts = (chunk.first_segment..chunk.first_segment + chunk.segments)
+            .map(|segment| {
+                let (first, frames) = grid.segment(segment);
+                let first_sample = index(first - chunk.first_frame);
+                Cut { segment, seconds: grid.rate.seconds(frames), first_sample, samples: index(frames) }
+            })
+            .collect::<Vec<_>>();
+        for cut in &cuts {
+            closed(path, &track, &shown, cut)?;
+        }
+        let codec = Codec::H264 { config, grid: *grid, first_frame: chunk.first_frame, shown };
+        Ok(Self { path: path.into(), track, codec, cuts })
+    }
+
+    /// Opens a rendition of sound, which is one file for the whole package.
+    pub fn audio(path: &Path, grid: &Grid) -> Result<Self, Failure> {
+        let mut track = read_track(path)?;
+        let config =
+            aac::Config::parse(&track.config).ok_or_else(|| broken(path, "its audio config cannot be read"))?;
+        // The first frame holds only what the encoder needs to get going; left
+        // out, the sound begins with the picture.
+        let wanted = index(encode::samples(grid.seconds()).div_ceil(FRAME_SAMPLES));
+        if track.samples.len() <= wanted {
+            let found = track.samples.len().saturating_sub(1);
+            return Err(broken(path, &format!("{wanted} frames of sound were expected and {found} are there")));
+        }
+        track.samples.remove(0);
+        track.samples.truncate(wanted);
+        let cuts = audio_cuts(grid, wanted);
+        Ok(Self { path: path.into(), track, codec: Codec::Aac { config }, cuts })
+    }
+
+    /// The codec string for the master playlist.
+    pub fn codec(&self) -> String {
+        match &self.codec {
+            Codec::H264 { config, .. } => config.codec.clone(),
+            Codec::Aac { config } => config.codec(),
+        }
+    }
+
+    /// The segments, in order.
+    pub fn cuts(&self) -> &[Cut] {
+        &self.cuts
+    }
+
+    /// The bytes of one segment of MPEG-TS. Reads the file: blocks.
+    pub fn segment(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
+        let samples = self.track.samples.get(cut.first_sample..cut.first_sample + cut.samples);
+        let samples = samples.ok_or_else(|| broken(&self.path, "a segment lies outside of it"))?;
+        let bytes = read_samples(&self.path, samples)?;
+        match &self.codec {
+            Codec::H264 { config, grid, first_frame, shown } => {
+                let shown = shown.get(cut.first_sample..cut.first_sample + cut.samples).unwrap_or_default();
+                let decoded = first_frame + cut.first_sample as u64..;
+                let units = bytes.iter().zip(shown).zip(decoded).map(|((bytes, &shown), decoded)| {
+                    let mut annex_b = Vec::with_capacity(bytes.len() + 64);
+                    let key = config.append_annex_b(bytes, &mut annex_b);
+                    let key = key.ok_or_else(|| broken(&self.path, "a picture's units do not add up"))?;
+                    Ok(Unit {
+                        pts: ticks(grid, first_frame + shown, 0),
+                        dts: ticks(grid, decoded, DELAY_FRAMES),
+                        key,
+                        bytes: annex_b,
+                    })
+                });
+                let units = units.collect::<Result<Vec<Unit>, Failure>>()?;
+                if !units.first().is_some_and(|unit| unit.key) {
+                    return Err(broken(&self.path, "a segment does not begin with an IDR picture"));
+                }
+                Ok(ts_write::segment(Kind::H264, cut.segment, &units))
+            }
+            Codec::Aac { config } => {
+                let units = bytes.chunks(FRAMES_TOGETHER).enumerate().map(|(group, frames)| {
+                    let mut adts = Vec::new();
+                    for frame in frames {
+                        config
+                            .append_adts(frame, &mut adts)
+                            .ok_or_else(|| broken(&self.path, "a frame of sound is too long"))?;
+                    }
+                    let frame = (cut.first_sample + group * FRAMES_TOGETHER) as u64;
+                    let pts = FIRST_TICK + (frame * FRAME_SAMPLES * 90_000 + SAMPLE_RATE / 2) / SAMPLE_RATE;
+                    Ok(Unit { pts, dts: pts, key: true, bytes: adts })
+                });
+                Ok(ts_write::segment(Kind::Aac, cut.segment, &units.collect::<Result<Vec<Unit>, Failure>>()?))
+            }
+        }
+    }
+}
+
+/// 90 kHz ticks of a frame of the grid, `back` frames earlier.
+fn ticks(grid: &Grid, frame: u64, back: u64) -> u64 {
+    let at = |frame: u64| (frame * 90_000 * grid.rate.den() + grid.rate.num() / 2) / grid.rate.num();
+    FIRST_TICK + at(frame) - at(back)
+}
+
+/// For every sample in decoding order, the frame of the chunk it shows; all frames must be there once.
+fn shown_order(path: &Path, track: &Track, grid: &Grid, chunk: &Chunk) -> Result<Vec<u64>, Failure> {
+    let expected = chunk.frames;
+    if track.samples.len() as u64 != expected {
+        return Err(broken(path, &format!("{expected} pictures were expected and {} are there", track.samples.len())));
+    }
+    let mut decoded = 0_i64;
+    let times: Vec<i64> = track
+        .samples
+        .iter()
+        .map(|sample| {
+            let time = decoded + sample.composition;
+            decoded += i64::from(sample.duration);
+            time
+        })
+        .collect();
+    let first = times.iter().copied().min().unwrap_or(0);
+    let scale = u128::from(grid.rate.num());
+    let unit = u128::from(grid.rate.den()) * u128::from(track.timescale);
+    let frame = |time: &i64| {
+        u64::try_from((u128::from((time - first).unsigned_abs()) * scale + unit / 2) / unit).unwrap_or(u64::MAX)
+    };
+    let shown: Vec<u64> = times.iter().map(frame).collect();
+    let mut seen = vec![false; index(expected)];
+    for (decoded, &frame) in (0..).zip(&shown) {
+        let slot = seen.get_mut(index(frame)).filter(|seen| !**seen);
+        *slot.ok_or_else(|| broken(path, "a picture is doubled or out of place"))? = true;
+        if decoded > frame + DELAY_FRAMES {
+            return Err(broken(path, "a picture would be shown before it is decoded"));
+        }
+    }
+    Ok(shown)
+}
+
+/// A segment must hold exactly its own frames, beginning with a key frame (Apple 7.4).
+fn closed(path: &Path, track: &Track, shown: &[u64], cut: &Cut) -> Result<(), Failure> {
+    let range = cut.first_sample..cut.first_sample + cut.samples;
+    let key = track.samples.get(cut.first_sample).is_some_and(|sample| sample.key);
+    let own = shown.get(range.clone()).is_some_and(|shown| {
+        shown.first() == Some(&(cut.first_sample as u64)) && shown.iter().all(|&frame| range.contains(&index(frame)))
+    });
+    if key && own { Ok(()) } else { Err(broken(path, &format!("segment {} does not stand by itself", cut.segment))) }
+}
+
+/// Sound is cut at the first frame that begins in each segment of video. A last
+/// segment shorter than a frame of sound may have none, and then is none.
+fn audio_cuts(grid: &Grid, frames: usize) -> Vec<Cut> {
+    let boundary = |segment: u64| {
+        let (first_frame, _) = grid.segment(segment);
+        let samples = first_frame * SAMPLE_RATE * grid.rate.den();
+        index(samples.div_ceil(grid.rate.num() * FRAME_SAMPLES)).min(frames)
+    };
+    let edges = (0..grid.segments()).map(boundary).chain([frames]);
+    let edges: Vec<usize> = edges.collect();
+    #[expect(clippy::cast_precision_loss, reason = "frames of one segment")]
+    let seconds = |samples: usize| samples as f64 * FRAME_SAMPLES as f64 / SAMPLE_RATE as f64;
+    let cuts = edges.windows(2).zip(0..).map(|(pair, segment)| {
+        let samples = pair[1] - pair[0];
+        Cut { segment, seconds: seconds(samples), first_sample: pair[0], samples }
+    });
+    cuts.filter(|cut| cut.samples > 0).collect()
+}
+
+fn read_track(path: &Path) -> Result<Track, Failure> {
+    let io = |error: std::io::Error| Failure::io(&format!("could not read `{}`", path.display()), &error);
+    let file = File::open(path).map_err(io)?;
+    let length = file.metadata().map_err(io)?.len();
+    let head = |at: u64| {
+        let mut bytes = [0; 16];
+        let count = usize::try_from((length - at).min(16)).unwrap_or(16);
+        file.read_exact_at(bytes.get_mut(..count).unwrap_or_default(), at).map(|()| bytes)
+    };
+    let moov = mp4::find_moov(length, head).map_err(io)?;
+    let (at, bytes) = moov.filter(|moov| moov.1 <= LARGEST_TABLE).ok_or_else(|| broken(path, "it ends too early"))?;
+    let mut table = vec![0; usize::try_from(bytes).unwrap_or(0)];
+    file.read_exact_at(&mut table, at).map_err(io)?;
+    mp4::track(&table).map_err(|error| broken(path, &error.to_string()))
+}
+
+fn read_samples(path: &Path, samples: &[Sample]) -> Result<Vec<Vec<u8>>, Failure> {
+    let io = |error: std::io::Error| Failure::io(&format!("could not read `{}`", path.display()), &error);
+    let file = File::open(path).map_err(io)?;
+    let read = |sample: &Sample| {
+        let mut bytes = vec![0; sample.bytes as usize];
+        file.read_exact_at(&mut bytes, sample.offset).map_err(io)?;
+        Ok(bytes)
+    };
+    samples.iter().map(read).collect()
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// The encoder's file is not what was ordered. Another try may do better: a
+/// disk that was full, an encoder that was killed.
+fn broken(path: &Path, why: &str) -> Failure {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Failure::temporary(format!("the encoder's file `{name}` is not whole: {why}"))
+}

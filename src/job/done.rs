@@ -1,0 +1,150 @@
+//! What is done already, asked before any work: a folder that merely exists
+//! proves nothing, a manifest whose objects are all there does.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::failure::Failure;
+use crate::model::fault;
+use crate::model::item::Item;
+use crate::scratch::journal::{self, Object};
+use crate::source::Record;
+
+use super::chunk::Work;
+use super::hls::fetch_context;
+use super::{Context, Report};
+
+/// A playlist or a manifest is small; a film of three hours has a few megabytes.
+const LARGEST_TEXT: u64 = 64 << 20;
+
+/// `manifest.json`: all there is to know of a generation, written when all of it is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format.
+    pub version: u32,
+    /// The id of the item.
+    pub id: String,
+    /// The name of the generation.
+    pub generation: String,
+    /// A title for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Length in seconds.
+    pub seconds: f64,
+    /// Digest of the settings it was made with.
+    pub settings: String,
+    /// What it was made from.
+    pub source: Source,
+    /// The programs that made it, with their versions.
+    pub tools: Vec<String>,
+    /// Every object below the generation, but this one.
+    pub objects: Vec<Object>,
+}
+
+/// The source of a package.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// What to compare with, to see whether it changed.
+    pub input: Record,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// Its bytes.
+    pub bytes: u64,
+}
+
+/// The master playlist of `item`, if the journal knows its id and the package is there.
+pub async fn known(
+    item: &Item,
+    input: &str,
+    wish: &str,
+    cx: &Context,
+    report: Report<'_>,
+) -> Result<Option<String>, Failure> {
+    match cx.journal.id_of(input, &cx.destination, wish).await? {
+        Some(id) if !cx.force => published(item, &id, wish, cx, report).await,
+        _ => Ok(None),
+    }
+}
+
+/// The master playlist of `id`, if it was made from this input with these settings and is complete.
+pub async fn published(
+    item: &Item,
+    id: &str,
+    wish: &str,
+    cx: &Context,
+    report: Report<'_>,
+) -> Result<Option<String>, Failure> {
+    if cx.force {
+        return Ok(None);
+    }
+    let master = format!("{id}/master.m3u8");
+    if fault::mutant("skip-if-folder-exists") && !cx.storage.list(id).await?.is_empty() {
+        return Ok(Some(cx.storage.address(&master)));
+    }
+    let Some(manifest) = manifest(id, cx).await? else { return Ok(None) };
+    if manifest.settings != wish || !complete(&manifest, cx).await? {
+        return Ok(None);
+    }
+    let context = fetch_context(item, cx, report);
+    let same = cx.sources.unchanged(item, &manifest.source.input, &context).await;
+    Ok(same.then(|| cx.storage.address(&master)))
+}
+
+/// The manifest that the pointer of `id` leads to.
+pub async fn manifest(id: &str, cx: &Context) -> Result<Option<Manifest>, Failure> {
+    let Some(generation) = pointer(id, cx).await? else { return Ok(None) };
+    let Some(bytes) = cx.storage.read(&format!("{id}/{generation}/manifest.json"), LARGEST_TEXT).await? else {
+        return Ok(None);
+    };
+    // A manifest that cannot be read is not ours, or not whole: the package is made again.
+    Ok(serde_json::from_slice(&bytes).ok().filter(|manifest: &Manifest| manifest.generation == generation))
+}
+
+/// The generation that the master playlist of `id` leads to.
+pub async fn pointer(id: &str, cx: &Context) -> Result<Option<String>, Failure> {
+    let Some(bytes) = cx.storage.read(&format!("{id}/master.m3u8"), LARGEST_TEXT).await? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    let uri = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
+    let generation = uri.and_then(|uri| uri.split_once('/')).map(|(generation, _)| generation);
+    let is_ours = |name: &&str| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Ok(generation.filter(is_ours).map(Into::into))
+}
+
+/// Whether every object of the manifest is there with its size.
+async fn complete(manifest: &Manifest, cx: &Context) -> Result<bool, Failure> {
+    let place = format!("{}/{}", manifest.id, manifest.generation);
+    let found = sizes(&place, cx).await?;
+    Ok(!manifest.objects.is_empty()
+        && manifest.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)))
+}
+
+/// The size of every object below `place`, by its name there.
+pub async fn sizes(place: &str, cx: &Context) -> Result<HashMap<String, u64>, Failure> {
+    let listed = cx.storage.list(place).await?;
+    let name = |key: &str| key.strip_prefix(place).and_then(|rest| rest.strip_prefix('/')).map(Into::into);
+    Ok(listed.into_iter().filter_map(|stat| Some((name(&stat.key)?, stat.bytes))).collect())
+}
+
+/// The chunks that earlier runs have made, if all their objects are still there.
+pub async fn chunks(work: &Work<'_>) -> Result<HashMap<String, journal::Chunk>, Failure> {
+    let noted = work.cx.journal.chunks(&journal_place(work)).await?;
+    if noted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let found = sizes(work.place, work.cx).await?;
+    let mut chunks = HashMap::new();
+    for (name, chunk) in noted {
+        if chunk.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)) {
+            chunks.insert(name, chunk);
+        } else {
+            work.cx.journal.forget_chunk(&journal_place(work), &name).await?;
+        }
+    }
+    Ok(chunks)
+}
+
+/// The generation's place, destination included, by which the journal knows it.
+pub fn journal_place(work: &Work<'_>) -> String {
+    format!("{}\n{}", work.cx.destination, work.place)
+}

@@ -1,0 +1,245 @@
+//! The last steps: playlists, a look at every object, the manifest, the keys,
+//! and then the pointer. Until that one is written nobody can find the rest.
+
+use std::collections::BTreeMap;
+
+use sha2::{Digest as _, Sha256};
+
+use crate::format::playlist_write::{self, Bandwidth, Key, Segment, Track, Variant};
+use crate::model::failure::Failure;
+use crate::model::fault;
+use crate::plan::generation;
+use crate::scratch::journal::{Chunk, Object};
+use crate::source::Record;
+use crate::storage::Serving;
+
+use super::chunk::{IMMUTABLE, Work};
+use super::done::{self, Manifest, Source, journal_place};
+
+const PLAYLIST: Serving = Serving { content_type: "application/vnd.apple.mpegurl", cache_control: IMMUTABLE };
+const POINTER: Serving = Serving { content_type: "application/vnd.apple.mpegurl", cache_control: "public, max-age=10" };
+const MANIFEST: Serving = Serving { content_type: "application/json", cache_control: IMMUTABLE };
+const KEY: Serving = Serving { content_type: "application/octet-stream", cache_control: "no-store" };
+
+/// Where the source came from.
+pub struct Provenance<'a> {
+    /// What to compare with later.
+    pub record: &'a Record,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: &'a str,
+    /// Its bytes.
+    pub bytes: u64,
+    /// A title for people.
+    pub title: Option<std::sync::Arc<str>>,
+}
+
+/// What was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Objects in the package.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// One rendition, put together from its chunks.
+#[derive(Default)]
+struct Rendition {
+    codec: String,
+    segments: Vec<Segment>,
+    bandwidth: Bandwidth,
+}
+
+/// Publishes a generation all of whose chunks are stored.
+pub async fn publish(
+    work: &Work<'_>,
+    generation: &str,
+    chunks: &[Chunk],
+    from: &Provenance<'_>,
+) -> Result<Published, Failure> {
+    let renditions = assemble(work, chunks)?;
+    let master = master(work, generation, &renditions);
+    if fault::mutant("pointer-first") {
+        write_pointer(work, &master).await?;
+    }
+    let mut objects: Vec<Object> = chunks.iter().flat_map(|chunk| chunk.objects.clone()).collect();
+    for (folder, rendition) in &renditions {
+        let text = playlist_write::media(target_duration(work), &rendition.segments);
+        objects.push(write(work, &format!("{folder}/index.m3u8"), text.into_bytes(), PLAYLIST).await?);
+    }
+    fault::point("playlists-stored");
+    objects.sort_by(|a, b| a.name.cmp(&b.name));
+    look_at_all(work, &objects).await?;
+    let totals = (objects.len() as u64 + 2, objects.iter().map(|object| object.bytes).sum::<u64>());
+    let manifest = write_manifest(work, generation, objects, from).await?;
+    fault::point("manifest-stored");
+    write_keys(work).await?;
+    fault::point("keys-stored");
+    write_pointer(work, &master).await?;
+    fault::point("pointer-stored");
+    work.cx.journal.forget(&journal_place(work)).await?;
+    Ok(Published { objects: totals.0, bytes: totals.1 + manifest + master.len() as u64 })
+}
+
+/// Removes a generation that will never be whole, unless a pointer leads to it.
+pub async fn withdraw(work: &Work<'_>, generation: &str) {
+    let withdrawn = async {
+        if done::pointer(work.id, work.cx).await?.as_deref() == Some(generation) {
+            return Ok(());
+        }
+        for stat in work.cx.storage.list(work.place).await? {
+            work.cx.storage.delete(&stat.key).await?;
+        }
+        work.cx.journal.forget(&journal_place(work)).await
+    };
+    if let Err(failure) = withdrawn.await {
+        tracing::warn!(place = work.place, %failure, "an unfinished generation could not be removed");
+    }
+}
+
+/// Puts the segments of every rendition in order, and checks that none is missing.
+fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendition>, Failure> {
+    let mut renditions: BTreeMap<String, Rendition> = BTreeMap::new();
+    for chunk in chunks {
+        for (folder, codec) in &chunk.codecs {
+            let rendition = renditions.entry(folder.clone()).or_default();
+            if !rendition.codec.is_empty() && rendition.codec != *codec {
+                let what = format!("the chunks of {folder} differ: {} and {codec}", rendition.codec);
+                return Err(Failure::environment(what).hint("use one version of ffmpeg for a whole package"));
+            }
+            rendition.codec.clone_from(codec);
+        }
+        for object in &chunk.objects {
+            let Some((folder, file)) = object.name.split_once('/') else { continue };
+            let segment = Segment {
+                file: file.into(),
+                seconds: object.seconds,
+                bytes: object.bytes,
+                key: key(work, folder, file),
+            };
+            renditions.entry(folder.into()).or_default().segments.push(segment);
+        }
+    }
+    let target = target_duration(work);
+    for (folder, rendition) in &mut renditions {
+        rendition.segments.sort_by(|a, b| a.file.cmp(&b.file));
+        rendition.bandwidth = playlist_write::bandwidth(target, &rendition.segments);
+        let is_video = work.plan.video.iter().any(|video| video.name == *folder);
+        let numbered =
+            rendition.segments.iter().zip(0_u64..).all(|(segment, number)| number_of(&segment.file) == number);
+        let all = !is_video || rendition.segments.len() as u64 == work.plan.grid.segments();
+        if !numbered || !all || rendition.segments.is_empty() {
+            return Err(Failure::environment(format!("segments of {folder} are missing")));
+        }
+    }
+    Ok(renditions)
+}
+
+fn number_of(file: &str) -> u64 {
+    file.split('.').next().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX)
+}
+
+fn key(work: &Work<'_>, folder: &str, file: &str) -> Option<Key> {
+    let (ring, wish) = (work.key_ring.as_ref()?, work.settings.encryption.as_ref()?);
+    let segment = number_of(file);
+    let uri = wish.key_uri.replace("{id}", work.id).replace("{key}", &ring.key(segment).name);
+    Some(Key { uri, iv: ring.iv(folder, segment) })
+}
+
+fn master(work: &Work<'_>, generation: &str, renditions: &BTreeMap<String, Rendition>) -> String {
+    let plan = work.plan;
+    let variants: Vec<Variant<'_>> = plan
+        .video
+        .iter()
+        .filter_map(|rendition| {
+            let made = renditions.get(&rendition.name)?;
+            let frame_rate = plan.grid.rate.as_f64();
+            Some(Variant { rendition, codec: &made.codec, frame_rate, bandwidth: made.bandwidth })
+        })
+        .collect();
+    let tracks: Vec<Track<'_>> = plan
+        .audio
+        .iter()
+        .filter_map(|rendition| {
+            let made = renditions.get(&rendition.folder)?;
+            Some(Track { rendition, codec: &made.codec, bandwidth: made.bandwidth })
+        })
+        .collect();
+    playlist_write::master(generation, &variants, &tracks)
+}
+
+fn target_duration(work: &Work<'_>) -> u64 {
+    work.plan.grid.target_duration()
+}
+
+/// Every object must be at the destination with its size; what is there besides is swept.
+async fn look_at_all(work: &Work<'_>, objects: &[Object]) -> Result<(), Failure> {
+    let mut found = done::sizes(work.place, work.cx).await?;
+    for object in objects {
+        if found.remove(&object.name) != Some(object.bytes) {
+            let key = work.cx.storage.address(&format!("{}/{}", work.place, object.name));
+            return Err(Failure::environment(format!("`{key}` is not there although it was stored"))
+                .hint("run the same command again"));
+        }
+    }
+    for leftover in found.keys() {
+        work.cx.storage.delete(&format!("{}/{leftover}", work.place)).await?;
+    }
+    Ok(())
+}
+
+async fn write_manifest(
+    work: &Work<'_>,
+    generation: &str,
+    objects: Vec<Object>,
+    from: &Provenance<'_>,
+) -> Result<u64, Failure> {
+    let manifest = Manifest {
+        version: 1,
+        id: work.id.into(),
+        generation: generation.into(),
+        title: from.title.as_deref().map(Into::into),
+        seconds: work.plan.grid.seconds(),
+        settings: generation::settings_digest(work.settings),
+        source: Source { input: from.record.clone(), sha256: from.sha256.into(), bytes: from.bytes },
+        tools: vec![
+            concat!("forebay ", env!("CARGO_PKG_VERSION")).into(),
+            format!("ffmpeg {}", work.cx.ffmpeg.version),
+        ],
+        objects,
+    };
+    let json = serde_json::to_vec_pretty(&manifest).map_err(|error| Failure::environment(error.to_string()))?;
+    Ok(write(work, "manifest.json", json, MANIFEST).await?.bytes)
+}
+
+async fn write_keys(work: &Work<'_>) -> Result<(), Failure> {
+    let (Some(ring), Some(keys)) = (&work.key_ring, &work.cx.keys) else { return Ok(()) };
+    for key in ring.keys(work.plan.grid.segments()) {
+        keys.write(&format!("{}/{}.key", work.id, key.name), key.key.expose().to_vec(), KEY).await?;
+    }
+    Ok(())
+}
+
+async fn write_pointer(work: &Work<'_>, master: &str) -> Result<(), Failure> {
+    let key = format!("{}/master.m3u8", work.id);
+    work.cx.storage.write(&key, master.as_bytes().to_vec(), POINTER).await?;
+    let read = work.cx.storage.read(&key, master.len() as u64).await;
+    if read.is_ok_and(|bytes| bytes.as_deref() == Some(master.as_bytes())) {
+        return Ok(());
+    }
+    let address = work.cx.storage.address(&key);
+    Err(Failure::environment(format!("`{address}` was written and does not read back the same"))
+        .hint("another program may be writing there; run the same command again"))
+}
+
+async fn write(work: &Work<'_>, name: &str, bytes: Vec<u8>, serving: Serving) -> Result<Object, Failure> {
+    let object = Object {
+        name: name.into(),
+        bytes: bytes.len() as u64,
+        sha256: hex::encode(Sha256::digest(&bytes)),
+        seconds: 0.0,
+    };
+    let _permit = work.cx.lanes.upload.acquire(work.rank, 1).await;
+    work.cx.storage.write(&format!("{}/{name}", work.place), bytes, serving).await?;
+    Ok(object)
+}
