@@ -11,7 +11,6 @@ use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::{Item, Locator};
-use crate::model::media::Media;
 use crate::plan::generation;
 use crate::plan::hls::{HlsPlan, plan};
 use crate::plan::settings::HlsSettings;
@@ -227,11 +226,4 @@ async fn remove_folder(folder: PathBuf) {
     if let Err(error) = tokio::fs::remove_dir_all(&folder).await {
         tracing::warn!(folder = %folder.display(), %error, "a work folder could not be removed");
     }
-}
-
-/// What a job would do with a media file, for `forebay plan`.
-pub async fn explain(path: &Path, settings: &HlsSettings, cx: &Context) -> Result<(Media, HlsPlan), Failure> {
-    let media = ffprobe::probe(&cx.ffmpeg.ffprobe, path, settings.limits.streams, &cx.cancel).await?;
-    let plan = plan(&media, settings)?;
-    Ok((media, plan))
 }

@@ -38,13 +38,18 @@ pub fn upright_size(video: &Video) -> (f64, f64) {
 pub fn ladder(video: &Video, rungs: &[Rung]) -> Vec<Rendition> {
     let mut sorted: Vec<&Rung> = rungs.iter().collect();
     sorted.sort_by_key(|rung| std::cmp::Reverse(rung.short_side));
-    let fitting = sorted.iter().filter(|rung| fit(video, rung) <= NEARLY);
+    let fitting = sorted.iter().filter(|rung| fits(video, rung));
     let mut renditions: Vec<Rendition> = fitting.map(|rung| rendition(video, rung, fit(video, rung))).collect();
     renditions.dedup_by(|a, b| (a.width, a.height) == (b.width, b.height));
     if renditions.is_empty() {
         renditions.extend(sorted.last().map(|rung| own_size(video, rung)));
     }
     renditions
+}
+
+/// Whether `video` is large enough for `rung`.
+pub fn fits(video: &Video, rung: &Rung) -> bool {
+    fit(video, rung) <= NEARLY
 }
 
 /// The factor that fits the picture into the box of `rung`.

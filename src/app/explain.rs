@@ -1,0 +1,155 @@
+//! `forebay plan` in words: what would be made of an input, and why.
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::model::event::What;
+use crate::model::failure::Failure;
+use crate::model::item::{Item, Locator};
+use crate::model::media::{Media, Video};
+use crate::plan::hls::{HlsPlan, clock, plan};
+use crate::plan::ladder::{fits, upright_size};
+use crate::plan::settings::{HlsSettings, Rung};
+use crate::source::{FetchContext, Sources};
+use crate::tool::{ffprobe, find};
+
+/// CPU seconds that a million pixels of output cost at `veryfast`, from
+/// `bench/RESULTS.md`; other presets by their usual ratio. Only for the forecast.
+const CPU_SECONDS_PER_MEGAPIXEL: f64 = 0.022;
+
+/// Says in lines for people what would be made of `item`. A remote input is
+/// fetched into a temporary folder first: nothing less tells what it holds.
+pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failure> {
+    let settings = config.hls_settings(item.ladder.as_deref(), None)?;
+    let tools = find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?;
+    let cancel = CancellationToken::new();
+    let folder = std::env::temp_dir().join(format!("forebay-plan-{}", std::process::id()));
+    let path = match &item.locator {
+        Locator::File(path) => path.clone(),
+        Locator::Url(_) => fetch(config, item, &folder, &cancel).await?,
+    };
+    let media = ffprobe::probe(&tools.ffprobe, &path, settings.limits.streams, &cancel).await;
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).unwrap_or_default();
+    }
+    let media = media?;
+    let plan = plan(&media, &settings)?;
+    Ok(lines(&item.locator.shown(), &media, &plan, &settings))
+}
+
+async fn fetch(
+    config: &Config,
+    item: &Item,
+    folder: &Path,
+    cancel: &CancellationToken,
+) -> Result<std::path::PathBuf, Failure> {
+    let lanes = super::lanes(config);
+    let sources = Sources::new(super::source_settings(config))?;
+    let silent = |_: What| {};
+    let context = FetchContext {
+        rank: item.rank(),
+        network: &lanes.network,
+        disk: &lanes.disk,
+        room: &lanes.room,
+        cancel,
+        report: &silent,
+    };
+    std::fs::create_dir_all(folder)
+        .map_err(|error| Failure::io(&format!("could not make `{}`", folder.display()), &error))?;
+    let identity = sources.identify(item, &context).await?;
+    Ok(sources.fetch(item, &identity, folder, &context).await?.path)
+}
+
+fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> Vec<String> {
+    let mut lines = vec![input.to_string()];
+    if let Some(video) = &media.video {
+        lines.push(format!("  source     {}", picture(video, media)));
+        lines.extend(treatment(video, plan).iter().map(|line| format!("  picture    {line}")));
+        lines.extend(settings.rungs.iter().filter(|rung| !fits(video, rung)).map(|rung| left_out(video, rung)));
+    }
+    let grid = plan.grid;
+    lines.push(format!(
+        "  grid       {} at {:.3} frames a second: {} segments of {:.3} s, encoded as {} chunks",
+        clock(grid.seconds()),
+        grid.rate.as_f64(),
+        grid.segments(),
+        grid.rate.seconds(grid.segment_frames),
+        grid.chunks()
+    ));
+    let mut kbps = 0;
+    let mut megapixels = 0.0;
+    for one in &plan.video {
+        let quality = if settings.two_pass {
+            "two passes".into()
+        } else {
+            format!("CRF {:.1}", one.crf + settings.profile.crf_shift)
+        };
+        lines.push(format!(
+            "  encode     {:<9} {}x{}, x264 {} {quality}, at most {} kb/s",
+            one.name, one.width, one.height, settings.profile.preset, one.max_kbps
+        ));
+        kbps += one.max_kbps;
+        megapixels += f64::from(one.width * one.height) * grid.rate.as_f64() / 1e6;
+    }
+    for track in &plan.audio {
+        lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s", track.folder, settings.audio_kbps));
+        kbps += settings.audio_kbps;
+    }
+    let bytes = f64::from(kbps) * 125.0 * grid.seconds();
+    lines.push(format!("  result     at most {:.1} MB at the destination", bytes / 1e6));
+    let cpu_seconds = megapixels * CPU_SECONDS_PER_MEGAPIXEL * preset_cost(&settings.profile.preset) * grid.seconds();
+    lines.push(format!("  work       about {cpu_seconds:.0} CPU seconds, roughly, on a machine of 2024"));
+    lines.extend(plan.warnings.iter().map(|warning| format!("  note       {warning}")));
+    lines
+}
+
+fn picture(video: &Video, media: &Media) -> String {
+    let (width, height) = upright_size(video);
+    let sound = match media.audio.len() {
+        0 => "no sound".into(),
+        1 => "1 track of sound".into(),
+        count => format!("{count} tracks of sound"),
+    };
+    format!("{} {width:.0}x{height:.0}, {}, {sound}", video.codec, video.pixel_format)
+}
+
+/// What is done to the picture before it is encoded, and why.
+fn treatment(video: &Video, plan: &HlsPlan) -> Vec<String> {
+    let mut lines = Vec::new();
+    if video.rotation != 0 || video.mirrored {
+        lines.push(format!("turned by {} degrees, as the camera was held", video.rotation));
+    }
+    if video.interlaced {
+        lines.push("deinterlaced: the source has two fields a frame".into());
+    }
+    if video.pixel_aspect.num() != video.pixel_aspect.den() {
+        lines.push(format!("pixels made square: they are {} wide for their height", video.pixel_aspect));
+    }
+    if matches!(video.transfer.as_deref(), Some("smpte2084" | "arib-std-b67")) {
+        lines.push("tone-mapped: the source is HDR, H.264 renditions are SDR".into());
+    }
+    let rate = plan.grid.rate.as_f64();
+    if video.average_rate.is_some_and(|average| (average.as_f64() / rate - 1.0).abs() > 0.02) {
+        lines.push(format!("put on a constant grid of {rate:.3} frames a second"));
+    }
+    lines
+}
+
+fn left_out(video: &Video, rung: &Rung) -> String {
+    let (width, height) = upright_size(video);
+    format!("  left out   {:<9} the source is only {width:.0}x{height:.0}, and nothing is blown up", rung.name)
+}
+
+/// CPU time of a preset against `veryfast`.
+fn preset_cost(preset: &str) -> f64 {
+    match preset {
+        "ultrafast" | "superfast" => 0.6,
+        "faster" => 1.5,
+        "fast" => 1.8,
+        "medium" => 2.1,
+        "slow" | "slower" | "veryslow" | "placebo" => 4.0,
+        _ => 1.0,
+    }
+}
