@@ -60,6 +60,8 @@ use stage::{Chain, Cpu, Io, Start, Then, Work};
 /// borrow from its surroundings, nothing needs to be `'static` or `Send` (the
 /// run is `Send` if its parts are), and dropping the run ends all of it at
 /// once. Work that computes for more than a moment belongs on a CPU stage.
+///
+/// A panic in a stage is that item's error; one in the source is the caller's.
 #[must_use = "a pipeline does nothing until it is run"]
 pub struct Pipeline<S, C> {
     source: S,
@@ -229,3 +231,8 @@ impl<S, C: Chain, W: Work<C::Out>> Pipeline<S, Then<C, W>> {
         Self { chain: self.chain.retry(retry), ..self }
     }
 }
+
+/// The examples of the page are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/pipeline.md")]
+struct Page;
