@@ -95,6 +95,9 @@ where
     T: Send + 'static,
 {
     /// Items from a channel, until all its senders are gone.
+    ///
+    /// A stop closes the channel: what was sent and not yet taken is gone, and
+    /// the next `send` fails.
     pub fn from_channel(items: mpsc::Receiver<T>) -> Self {
         let receive = async |mut items: mpsc::Receiver<T>| items.recv().await.map(|item| (item, items));
         Self::from_stream(stream::unfold(items, receive).boxed())

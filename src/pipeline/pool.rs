@@ -167,6 +167,7 @@ impl fmt::Debug for Pool {
 mod tests {
     use std::collections::HashSet;
 
+    use futures_util::FutureExt as _;
     use futures_util::future::join_all;
 
     use super::*;
@@ -186,16 +187,29 @@ mod tests {
     #[tokio::test]
     async fn a_panic_costs_neither_thread_nor_permit() {
         let pool = Pool::new(1);
-        let rank = Rank { order: 0, number: 0 };
+        let rank = Rank::default();
         let answer = pool.run(rank, || panic!("on purpose")).await;
         assert!(matches!(answer, Err(Cause::Panic(message)) if message == "on purpose"));
         assert_eq!(pool.run(rank, || 7).await.unwrap(), 7);
     }
 
     #[tokio::test]
+    async fn a_thread_that_nobody_waits_for_is_still_taken() {
+        let pool = Pool::new(1);
+        let rank = Rank::default();
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let mut unheard = Box::pin(pool.run(rank, move || gone.recv()));
+        assert!(unheard.as_mut().now_or_never().is_none());
+        drop(unheard);
+        assert_eq!(pool.lane.stats().taken, 1);
+        drop(go);
+        assert_eq!(pool.run(rank, || 7).await.unwrap(), 7);
+    }
+
+    #[tokio::test]
     async fn threads_end_with_the_pool() {
         let pool = Pool::new(2);
-        let rank = Rank { order: 0, number: 0 };
+        let rank = Rank::default();
         pool.run(rank, || ()).await.unwrap();
         let desk = Arc::downgrade(&pool.crew.0);
         drop(pool);

@@ -17,7 +17,9 @@ use super::{Pipeline, Rank};
 
 /// All that a run holds. Whoever drops it ends the run at once.
 struct Engine<S, C, B, J> {
-    source: Pin<Box<S>>,
+    /// Gone once it has ended or nothing more is wanted of it, so that whoever
+    /// feeds it knows.
+    source: Option<Pin<Box<S>>>,
     /// Where items come in.
     entrance: Lane<Rank>,
     /// Room for the next item, and the wait for it.
@@ -27,7 +29,6 @@ struct Engine<S, C, B, J> {
     journeys: FuturesUnordered<J>,
     board: Arc<Board>,
     number: u64,
-    exhausted: bool,
     stop: CancellationToken,
     abort: CancellationToken,
 }
@@ -41,7 +42,7 @@ where
     let Pipeline { source, chain, stop, abort, monitor } = pipeline;
     let board = monitor.begin(chain.meters().0);
     let engine = Engine {
-        source: Box::pin(source),
+        source: Some(Box::pin(source)),
         entrance: chain.entrance().cloned().unwrap_or_else(|| Lane::new(1)),
         pull: None,
         chain: Arc::new(chain),
@@ -49,7 +50,6 @@ where
         journeys: FuturesUnordered::new(),
         board,
         number: 0,
-        exhausted: false,
         stop,
         abort,
     };
@@ -91,7 +91,10 @@ where
     async fn next(&mut self) -> Option<Outcome<C::Out>> {
         self.board.start();
         let outcome = loop {
-            if self.exhausted || self.stop.is_cancelled() || self.abort.is_cancelled() {
+            if self.stop.is_cancelled() || self.abort.is_cancelled() {
+                self.source = None;
+            }
+            if self.source.is_none() {
                 self.pull = None;
                 break self.journeys.next().await;
             }
@@ -108,6 +111,7 @@ where
 
     /// Waits until an item is through, or can be taken, or the run is to end.
     async fn step(&mut self) -> Option<Outcome<C::Out>> {
+        let source = self.source.as_mut()?;
         if self.pull.is_none() {
             let rank = Rank { order: 0, number: self.number };
             tokio::select! {
@@ -126,14 +130,14 @@ where
             Some(outcome) = self.journeys.next() => return Some(outcome),
             () = self.stop.cancelled() => {}
             () = self.abort.cancelled() => {}
-            item = self.source.next() => self.take(item),
+            item = source.next() => self.take(item),
         }
         None
     }
 
     fn take(&mut self, item: Option<C::In>) {
         let Some(item) = item else {
-            self.exhausted = true;
+            self.source = None;
             return;
         };
         let (room, mut visit) = self.pull.take().expect("an item is only asked for when there is room");

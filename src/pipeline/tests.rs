@@ -254,6 +254,70 @@ async fn an_abort_ends_all_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whenever_a_run_ends_every_item_is_accounted_for() {
+    for (stop_after, abort_after) in (0..40).flat_map(|stop| [0, 1, 3, 90].map(|more| (stop, stop + more))) {
+        let (stop, abort) = (CancellationToken::new(), CancellationToken::new());
+        let seen = RefCell::new(Vec::new());
+        let run = Pipeline::from_iter(0_u64..)
+            .io("one", 3, async |number| seconds(number % 4).await.map(|()| number))
+            .io("two", 2, async |number| match number % 5 {
+                0 => Err("fifth".into()),
+                1 => panic!("fifth and one"),
+                _ => seconds(number % 3 + 1).await.map(|()| number),
+            })
+            .retry(Retry::attempts(2))
+            .queue(0)
+            .io("three", 1, async |number| seconds(2).await.map(|()| number))
+            .stop_on(stop.clone())
+            .abort_on(abort.clone())
+            .for_each(|outcome| seen.borrow_mut().push(outcome.number));
+        let (summary, ()) = tokio::join!(run, async {
+            seconds(stop_after).await.unwrap();
+            stop.cancel();
+            seconds(abort_after - stop_after).await.unwrap();
+            abort.cancel();
+        });
+        check_sums(&summary);
+        let mut seen = seen.take();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..summary.taken).collect::<Vec<_>>());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_tells_those_who_feed_the_run() {
+    let (send, receive) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let run = Pipeline::from_channel(receive)
+        .io("slow", 1, async |()| seconds(100).await)
+        .queue(0)
+        .stop_on(stop.clone())
+        .run();
+    let (report, ()) = tokio::join!(run, async {
+        send.send(()).await.unwrap();
+        seconds(1).await.unwrap();
+        stop.cancel();
+        send.closed().await;
+    });
+    assert_eq!((report.done.len(), report.summary.elapsed.as_secs()), (1, 100));
+}
+
+#[tokio::test]
+async fn functions_with_a_name_are_work_too() {
+    async fn fetch(url: &str) -> Result<Vec<u8>> {
+        Ok(url.into())
+    }
+    #[expect(clippy::unnecessary_wraps, clippy::needless_pass_by_value, reason = "it stands for work that may fail")]
+    fn measure(page: Vec<u8>) -> Result<usize> {
+        Ok(page.len())
+    }
+    let urls = [String::from("one"), String::from("three")];
+    let urls = urls.iter().map(String::as_str);
+    let report = Pipeline::from_iter(urls).io("fetch", 2, fetch).cpu("measure", 2, measure).run().await;
+    assert_eq!(report.done, [3, 5]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_run_ends_all_its_work() {
     let alive = Arc::new(());
     let lane = Lane::new(2);
@@ -339,7 +403,7 @@ async fn a_run_moves_to_another_thread_if_its_parts_do() {
     assert_eq!(tasks.join_next().await.unwrap().unwrap().done, [8, 8]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_items_leave_nothing_behind() {
     let summary = Pipeline::from_iter(0..10_000_u64)
         .io("yield", 16, async |number| {

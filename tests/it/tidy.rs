@@ -49,7 +49,7 @@ impl Source {
     /// The text without tests and without comments.
     fn code(&self) -> String {
         let is_comment = |line: &&str| line.trim_start().starts_with("//");
-        self.without_tests().lines().filter(|line| !is_comment(line)).map(|line| format!("{line}\n")).collect()
+        self.without_tests().lines().filter(|line| !is_comment(line)).flat_map(|line| [line, "\n"]).collect()
     }
 
     /// The text up to the tests, which stand last.
