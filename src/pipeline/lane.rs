@@ -112,6 +112,11 @@ impl<R: Ord + Send> Lane<R> {
         }
     }
 
+    /// Permits in all.
+    pub fn capacity(&self) -> u64 {
+        self.lock().capacity
+    }
+
     fn release(&self, count: u64) {
         let mut inner = self.lock();
         inner.tick();
@@ -195,6 +200,20 @@ impl<R: Ord + Send> Clone for Lane<R> {
     }
 }
 
+impl<R: Ord + Send> From<usize> for Lane<R> {
+    /// A lane of its own with this many permits.
+    fn from(capacity: usize) -> Self {
+        Self::new(u64::try_from(capacity).unwrap_or(u64::MAX))
+    }
+}
+
+impl<R: Ord + Send> From<&Lane<R>> for Lane<R> {
+    /// The same lane, shared.
+    fn from(lane: &Lane<R>) -> Self {
+        lane.clone()
+    }
+}
+
 impl<R: Ord> PartialEq for Waiter<R> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
@@ -225,15 +244,15 @@ mod tests {
     async fn the_smallest_rank_goes_first() {
         let lane = Lane::new(1);
         let held = lane.acquire(0, 1).await;
-        let mut late = Box::pin(lane.acquire(9, 1));
+        let mut last = Box::pin(lane.acquire(9, 1));
         let mut early = Box::pin(lane.acquire(1, 1));
-        assert!(late.as_mut().now_or_never().is_none());
+        assert!(last.as_mut().now_or_never().is_none());
         assert!(early.as_mut().now_or_never().is_none());
         drop(held);
         let second = early.await;
-        assert!(late.as_mut().now_or_never().is_none());
+        assert!(last.as_mut().now_or_never().is_none());
         drop(second);
-        drop(late.await);
+        drop(last.await);
         assert_eq!(lane.stats().taken, 0);
     }
 
