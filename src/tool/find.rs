@@ -18,12 +18,13 @@ pub struct Ffmpeg {
     pub version: String,
 }
 
-/// Looks up `name`, or checks the path the user set.
+/// The program the user set, which is a path, or a name to look up in `PATH`; `name` if nothing is set.
 pub fn program(name: &str, set: &Path) -> Option<PathBuf> {
     let runnable = |path: &Path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok() && path.is_file();
-    if !set.as_os_str().is_empty() {
+    if set.components().count() > 1 {
         return runnable(set).then(|| set.to_path_buf());
     }
+    let name = if set.as_os_str().is_empty() { Path::new(name) } else { set };
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join(name)).find(|candidate| runnable(candidate))
 }
@@ -32,7 +33,7 @@ pub fn program(name: &str, set: &Path) -> Option<PathBuf> {
 pub async fn ffmpeg(set_ffmpeg: &Path, set_ffprobe: &Path) -> Result<Ffmpeg, Failure> {
     let find = |name: &str, set: &Path| {
         program(name, set).ok_or_else(|| {
-            let place = if set.as_os_str().is_empty() { "in PATH".into() } else { format!("at `{}`", set.display()) };
+            let place = if set.components().count() > 1 { format!("at `{}`", set.display()) } else { "in PATH".into() };
             Failure::environment(format!("there is no `{name}` {place}")).hint(
                 "install it (`apt-get install ffmpeg`, or `make setup`), or set `tools.ffmpeg` and `tools.ffprobe`",
             )
