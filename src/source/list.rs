@@ -97,7 +97,8 @@ struct Reader {
 impl Reader {
     fn argument(&mut self, argument: &OsStr) -> Result<(), Failure> {
         let path = Path::new(argument);
-        if argument == "-" || (Form::of(argument).is_some() && !entry::has_scheme(argument.as_bytes()) && !path.is_dir())
+        if argument == "-"
+            || (Form::of(argument).is_some() && !entry::has_scheme(argument.as_bytes()) && !path.is_dir())
         {
             return self.list(argument);
         }

@@ -196,7 +196,8 @@ mod tests {
 
     #[test]
     fn extensions_decide_what_is_media() {
-        for (name, media) in [("a.MP4", true), ("a.m3u8", false), (".mp4", false), ("mp4", false), ("a.mkv.part", false)]
+        for (name, media) in
+            [("a.MP4", true), ("a.m3u8", false), (".mp4", false), ("mp4", false), ("a.mkv.part", false)]
         {
             assert_eq!(is_media(name.as_bytes()), media, "{name}");
         }

@@ -3,3 +3,5 @@
 
 pub mod child;
 pub mod reaper;
+pub mod ytdlp;
+mod ytdlp_error;

@@ -210,9 +210,7 @@ fn refusal(scheme: &str, shown: &str) -> Option<String> {
         "ftp" | "ftps" | "rtmp" | "rtsp" | "data" | "javascript" | "about" | "blob" => {
             Some(format!("`{scheme}:` is refused as an input; URLs begin with http:// or https://"))
         }
-        _ if scheme.contains("search") => {
-            Some(format!("`{scheme}:` searches are refused; list the videos one by one"))
-        }
+        _ if scheme.contains("search") => Some(format!("`{scheme}:` searches are refused; list the videos one by one")),
         _ => None,
     }
 }
