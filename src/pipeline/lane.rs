@@ -192,6 +192,20 @@ impl<R: Ord + Send> Permit<R> {
     pub fn count(&self) -> u64 {
         self.count
     }
+
+    /// Takes the permits of `other`, of the same lane, into this one.
+    pub fn join(&mut self, mut other: Self) {
+        debug_assert!(Arc::ptr_eq(&self.lane.inner, &other.lane.inner));
+        self.count += std::mem::take(&mut other.count);
+    }
+
+    /// Gives back all but `count` permits.
+    pub fn shrink(&mut self, count: u64) {
+        if count < self.count {
+            self.lane.release(self.count - count);
+            self.count = count;
+        }
+    }
 }
 
 impl<R: Ord + Send> Clone for Lane<R> {
@@ -266,6 +280,19 @@ mod tests {
         drop(gone);
         assert_eq!(lane.stats().taken, 0);
         drop(lane.acquire(2, 2).await);
+    }
+
+    #[tokio::test]
+    async fn permits_join_and_shrink() {
+        let lane = Lane::new(9);
+        let mut permit = lane.acquire(0, 4).await;
+        permit.join(lane.acquire(0, 3).await);
+        assert_eq!((permit.count(), lane.stats().taken), (7, 7));
+        permit.shrink(2);
+        permit.shrink(5);
+        assert_eq!((permit.count(), lane.stats().taken), (2, 2));
+        drop(permit);
+        assert_eq!(lane.stats().taken, 0);
     }
 
     #[tokio::test]

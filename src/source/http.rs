@@ -1,1 +1,313 @@
-//! http.
+//! Plain media over HTTP: asked first what it is, then brought in pieces.
+//!
+//! A file is never spliced from two versions: every piece is asked for on the
+//! condition that the file is still the same, and when it is not, all begins anew.
+
+mod answer;
+mod client;
+mod part;
+mod pieces;
+mod stream;
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::{Method, Response};
+use url::Url;
+
+use crate::model::event::{Stage, What};
+use crate::model::failure::Failure;
+use crate::model::item::Rank;
+use crate::pipeline::lane::Permit;
+
+use self::answer::Answer;
+use self::client::Question;
+use self::part::{Part, writing};
+use super::hash::blocking_or;
+use super::looks::{HEAD, Looks, looks};
+use super::mark::{self, Finished, Mark};
+use super::room::Room;
+use super::tries::{Tries, Trouble};
+use super::{FetchContext, Fetched, Record, name};
+
+pub(super) use self::client::{Client, Input};
+
+/// Bytes of the first request: enough to see what they are, too few to keep others waiting.
+const FIRST: u64 = 1024 * 1024;
+
+/// A question on the side may take no longer.
+const ASIDE: Duration = Duration::from_secs(10);
+
+/// What an input turned out to be.
+pub(super) enum Outcome {
+    /// Media, now whole on this machine.
+    Whole(Fetched),
+    /// A page or a manifest.
+    Page,
+}
+
+/// The first answer to a download, with its permit.
+struct Opened {
+    response: Response,
+    answer: Answer,
+    /// The first bytes of the body.
+    head: Vec<u8>,
+    /// Where redirects led.
+    at: Url,
+    permit: Permit<Rank>,
+}
+
+/// Whether a URL without a media extension answers media all the same.
+pub(super) async fn is_media(client: &Client, input: &Input<'_>, context: &FetchContext<'_>) -> Result<bool, Failure> {
+    let opened = open(client, input, context, true).await;
+    let opened = match opened {
+        // A wrong range is no reason to take it for a page.
+        Err(Trouble::Changed(_)) => open(client, input, context, false).await,
+        opened => opened,
+    };
+    match opened {
+        Ok(opened) => Ok(looks(&opened.answer.content_type, &opened.head) == Looks::Media),
+        Err(trouble) => Err(failure(trouble)),
+    }
+}
+
+/// Brings the media behind `input` into `folder`.
+pub(super) async fn fetch(
+    client: &Client,
+    input: &Input<'_>,
+    folder: &Path,
+    context: &FetchContext<'_>,
+) -> Result<Outcome, Failure> {
+    let made = folder.to_path_buf();
+    blocking_or(&writing(folder), move || std::fs::create_dir_all(made)).await?;
+    let mut ranges = true;
+    let mut restarts = 0;
+    loop {
+        let mark = Mark::load(folder, input.key);
+        if let Some(fetched) = finished(client, input, folder, context, mark.as_ref()).await? {
+            return Ok(Outcome::Whole(fetched));
+        }
+        let mark = mark.filter(|mark| ranges && mark.resumable(folder));
+        let resumed = mark.is_some();
+        if !resumed {
+            wipe(folder).await?;
+        }
+        match attempt(client, input, folder, context, mark, ranges).await {
+            Err(Trouble::Changed(why)) if restarts <= client.settings.retries => {
+                wipe(folder).await?;
+                // A file that changes under us, or ranges that lie: one answer at least is of one piece.
+                ranges = ranges && resumed;
+                restarts += 1;
+                let why = format!("{why}; starting over");
+                (context.report)(What::Retrying { stage: Stage::Download, why, wait: 0.0 });
+            }
+            Err(trouble) => return Err(failure(trouble)),
+            Ok(outcome) => return Ok(outcome),
+        }
+    }
+}
+
+/// The source that an earlier try completed, if the server does not say that it has changed since.
+async fn finished(
+    client: &Client,
+    input: &Input<'_>,
+    folder: &Path,
+    context: &FetchContext<'_>,
+    mark: Option<&Mark>,
+) -> Result<Option<Fetched>, Failure> {
+    let Some((mark, finished)) = mark.and_then(|mark| Some((mark, mark.finished(folder)?))) else {
+        return Ok(None);
+    };
+    if !unchanged(client, input, &record(mark)).await {
+        return Ok(None);
+    }
+    let mut room = Room::new(context, client.settings.max_bytes, input.shown());
+    let Finished { path, bytes, sha256 } = finished;
+    room.reserve(bytes).await?;
+    (context.report)(What::Downloaded { bytes });
+    Ok(Some(Fetched { path, bytes, sha256, record: record(mark), temporary: true, room: room.finish(bytes) }))
+}
+
+/// Whether the server still has what `record` says. No answer and no validators count as yes.
+pub(super) async fn unchanged(client: &Client, input: &Input<'_>, record: &Record) -> bool {
+    let head = Question { method: Method::HEAD, ..Question::default() };
+    let get = Question { range: Some(0..1), ..Question::default() };
+    for question in [head, get] {
+        // Servers that sign URLs for one method refuse the other.
+        if let Ok(Ok((response, _))) = tokio::time::timeout(ASIDE, client.ask(input, &question)).await {
+            return same(&Answer::of(&response), record);
+        }
+    }
+    true
+}
+
+fn same(answer: &Answer, record: &Record) -> bool {
+    let plain = |etag: &String| etag.trim_start_matches("W/").to_owned();
+    let etag = answer.etag.as_ref().zip(record.etag.as_ref()).map(|(now, then)| plain(now) == plain(then));
+    let date = answer.last_modified.as_ref().zip(record.last_modified.as_ref()).map(|(now, then)| now == then);
+    let size = answer.whole_size().zip(record.bytes).map(|(now, then)| now == then);
+    match (etag, date, size) {
+        (_, _, Some(false)) => false,
+        // Twin servers give one file two tags, and the same date.
+        (Some(false), Some(true), Some(true)) => true,
+        (Some(same), _, _) | (None, Some(same), _) => same,
+        (None, None, _) => true,
+    }
+}
+
+async fn attempt(
+    client: &Client,
+    input: &Input<'_>,
+    folder: &Path,
+    context: &FetchContext<'_>,
+    mark: Option<Mark>,
+    ranges: bool,
+) -> Result<Outcome, Trouble> {
+    let mut room = Room::new(context, client.settings.max_bytes, input.shown());
+    if let Some(mark) = mark {
+        room.reserve(mark.size.unwrap_or_default()).await?;
+        return land(client, input, folder, context, Way::Pieces(mark, None), room).await;
+    }
+    let opened = open(client, input, context, ranges).await?;
+    match looks(&opened.answer.content_type, &opened.head) {
+        Looks::Media => (),
+        Looks::Text(what) if name::is_media(&name::of_url(input.url)) => {
+            let what = format!("`{}` answered {what}, not a video", input.shown());
+            return Err(Trouble::Final(Failure::permanent(what)));
+        }
+        Looks::Text(what @ "a JSON text") => {
+            let what = format!("`{}` answered {what}, neither a video nor a page", input.shown());
+            return Err(Trouble::Final(Failure::permanent(what)));
+        }
+        Looks::Text(_) | Looks::Manifest => return Ok(Outcome::Page),
+    }
+    let answer = opened.answer.clone();
+    let size = answer.whole_size();
+    let mut opened = Some(opened);
+    let wanted = size.unwrap_or(stream::STEP.min(room.most()));
+    if !room.try_reserve(wanted)? {
+        // No permit is held while waiting for another: the connection goes, and is made again.
+        opened = None;
+        room.reserve(wanted).await?;
+    }
+    let mark = Mark { etag: answer.etag, last_modified: answer.last_modified, size, ..Mark::new(input.key) };
+    let way = if answer.status == 206 { Way::Pieces(mark, opened) } else { Way::Stream(mark, opened) };
+    land(client, input, folder, context, way, room).await
+}
+
+/// How the bytes come.
+enum Way {
+    Pieces(Mark, Option<Opened>),
+    Stream(Mark, Option<Opened>),
+}
+
+/// Lets the bytes land and hashes them meanwhile.
+async fn land(
+    client: &Client,
+    input: &Input<'_>,
+    folder: &Path,
+    context: &FetchContext<'_>,
+    way: Way,
+    mut room: Room<'_>,
+) -> Result<Outcome, Trouble> {
+    let (part, sha256) = match way {
+        Way::Pieces(mark, opened) => {
+            let part = Part::open(folder, mark, context).await?;
+            part.save().await?;
+            let bring = async {
+                pieces::fetch(client, input, context, &part, opened).await?;
+                part.complete();
+                Ok(())
+            };
+            let ((), sha256) = tokio::try_join!(bring, async { part.hash().await.map_err(Trouble::Final) })?;
+            (part, sha256)
+        }
+        Way::Stream(mark, opened) => {
+            stream::fetch(&stream::Job { client, input, folder, context }, &mark, opened, &mut room).await?
+        }
+    };
+    let (path, mark) = part.finish(&sha256).await?;
+    let bytes = mark.size.unwrap_or_default();
+    (context.report)(What::Downloading { bytes, total: Some(bytes) });
+    (context.report)(What::Downloaded { bytes });
+    let fetched = Fetched { path, bytes, sha256, record: record(&mark), temporary: true, room: room.finish(bytes) };
+    Ok(Outcome::Whole(fetched))
+}
+
+/// Asks for the beginning of the file, as often as it takes, and reads enough of it to judge.
+async fn open(client: &Client, input: &Input<'_>, context: &FetchContext<'_>, ranges: bool) -> Result<Opened, Trouble> {
+    let mut tries = Tries::default();
+    loop {
+        let permit = context.network.acquire(context.rank, 1).await;
+        match open_once(client, input, permit, ranges).await {
+            Err(Trouble::Again(failure, wait)) => {
+                tries.again(failure, wait, &client.settings, context).await.map_err(Trouble::Final)?;
+            }
+            Err(Trouble::Slow(failure)) => {
+                tries.again(failure, None, &client.settings, context).await.map_err(Trouble::Final)?;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+async fn open_once(client: &Client, input: &Input<'_>, permit: Permit<Rank>, ranges: bool) -> Result<Opened, Trouble> {
+    let question = Question { range: ranges.then_some(0..FIRST), ..Question::default() };
+    let (mut response, at) = client.ask(input, &question).await?;
+    let answer = Answer::of(&response);
+    let refused = |what: &str| Trouble::Final(Failure::permanent(format!("`{}` {what}", input.shown())));
+    match (answer.status, answer.range) {
+        _ if answer.encoded => return Err(refused("sends its bytes compressed, although asked not to")),
+        (200, _) | (206, Some((0, _, Some(_)))) if ranges || answer.status == 200 => (),
+        // The answer to a range of a file without any bytes.
+        (416, _) => return Err(refused("is empty (0 bytes)")),
+        _ if ranges => return Err(Trouble::Changed(format!("`{}` sent another range than asked for", input.shown()))),
+        _ => return Err(refused("sends a part although asked for the whole")),
+    }
+    let mut head = Vec::new();
+    let patience = client.settings.slow_window;
+    let read = async {
+        while head.len() < HEAD {
+            match response.chunk().await {
+                Ok(Some(bytes)) => head.extend_from_slice(&bytes),
+                Ok(None) => break,
+                Err(error) => return Err(client::could_not(&error, &input.shown())),
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(patience, read).await {
+        Ok(outcome) => outcome?,
+        Err(_) => {
+            let (shown, rate) = (input.shown(), client.settings.min_bytes_per_second);
+            let what = format!("`{shown}` was slower than {rate} bytes/s for {} s", patience.as_secs_f64());
+            return Err(Trouble::Slow(Failure::temporary(what)));
+        }
+    }
+    if head.is_empty() {
+        return Err(refused("is empty (0 bytes)"));
+    }
+    Ok(Opened { response, answer, head, at, permit })
+}
+
+async fn wipe(folder: &Path) -> Result<(), Failure> {
+    let wiped = folder.to_path_buf();
+    blocking_or(&writing(folder), move || mark::wipe(&wiped)).await
+}
+
+fn record(mark: &Mark) -> Record {
+    Record {
+        key: mark.key.clone(),
+        etag: mark.etag.clone(),
+        last_modified: mark.last_modified.clone(),
+        bytes: mark.size,
+        modified: None,
+    }
+}
+
+fn failure(trouble: Trouble) -> Failure {
+    match trouble {
+        Trouble::Again(failure, _) | Trouble::Slow(failure) | Trouble::Final(failure) => failure,
+        Trouble::Changed(why) => Failure::temporary(format!("{why}, again and again")),
+    }
+}

@@ -4,9 +4,14 @@
 pub mod list;
 
 mod file;
+mod hash;
 mod http;
+mod looks;
+mod mark;
 mod name;
 mod page;
+mod room;
+mod tries;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +22,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::event::What;
 use crate::model::failure::Failure;
-use crate::model::item::{Item, Rank};
+use crate::model::item::{Item, Locator, Rank};
 use crate::pipeline::lane::{Lane, Permit};
+
+use self::http::{Client, Input, Outcome};
+use self::page::{Pages, Wanted};
 
 /// How inputs are fetched.
 #[derive(Clone, Debug)]
@@ -80,8 +88,8 @@ enum Kind {
     File(PathBuf),
     /// One response body is the media.
     Media(url::Url),
-    /// A page or a manifest: yt-dlp finds the media.
-    Page(url::Url),
+    /// A page or a manifest: yt-dlp finds the media, of so many bytes if it is known.
+    Page(url::Url, Option<u64>),
 }
 
 /// What was fetched, so that a later run can tell whether the input is still the same.
@@ -123,25 +131,71 @@ pub struct Sources {
 
 struct Shared {
     settings: SourceSettings,
+    client: Client,
+    pages: Pages,
 }
 
 impl Sources {
     /// Makes the HTTP client. Asks nobody anything.
     pub fn new(settings: SourceSettings) -> Result<Self, Failure> {
-        Ok(Self { shared: Arc::new(Shared { settings }) })
+        let (client, pages) = (Client::new(settings.clone())?, Pages::new(settings.clone()));
+        Ok(Self { shared: Arc::new(Shared { settings, client, pages }) })
     }
 
     /// Finds out id, title and key without a download. Files, manifests and URLs whose path ends
     /// in a media extension are known without any request.
     pub async fn identify(&self, item: &Item, context: &FetchContext<'_>) -> Result<Identity, Failure> {
-        let (_, _, _) = (item, context, &self.shared.settings);
-        Err(Failure::environment("not written yet"))
+        stoppable(context, self.look(item, context)).await
+    }
+
+    async fn look(&self, item: &Item, context: &FetchContext<'_>) -> Result<Identity, Failure> {
+        let key = name::key(&item.locator);
+        let known = |kind| Identity {
+            id: item.id.clone().unwrap_or_else(|| name::id_of(&item.locator, &key)),
+            title: item.title.clone(),
+            key: key.clone(),
+            kind,
+        };
+        let url = match &item.locator {
+            Locator::File(path) => return Ok(known(Kind::File(path.clone()))),
+            Locator::Url(url) => url,
+        };
+        let name = name::of_url(url);
+        if name::is_manifest(&name) {
+            return Ok(known(Kind::Page(url.clone(), None)));
+        }
+        let input = Input { url, headers: &item.headers, key: &key };
+        if name::is_media(&name) || http::is_media(&self.shared.client, &input, context).await? {
+            return Ok(known(Kind::Media(url.clone())));
+        }
+        let found = self.shared.pages.identify(item, url, context).await?;
+        let id = || name::id_of_page(&found.extractor, &found.id, &item.locator, &key);
+        Ok(Identity {
+            id: item.id.clone().unwrap_or_else(id),
+            title: item.title.clone().or(found.title),
+            kind: Kind::Page(url.clone(), found.bytes),
+            key,
+        })
     }
 
     /// Whether the input still is what `record` says. An input that cannot be asked counts as unchanged.
     pub async fn unchanged(&self, item: &Item, record: &Record, context: &FetchContext<'_>) -> bool {
-        let (_, _, _) = (item, record, context);
-        true
+        let key = name::key(&item.locator);
+        if key != record.key {
+            return false;
+        }
+        let ask = async {
+            Ok(match &item.locator {
+                Locator::File(path) => file::unchanged(path, record).await,
+                // Pages change with every visit, so only what has validators is asked.
+                Locator::Url(_) if record.etag.is_none() && record.last_modified.is_none() => true,
+                Locator::Url(url) => {
+                    let input = Input { url, headers: &item.headers, key: &key };
+                    http::unchanged(&self.shared.client, &input, record).await
+                }
+            })
+        };
+        stoppable(context, ask).await.unwrap_or(true)
     }
 
     /// Brings the input to this machine. `folder` belongs to this input alone and survives kills:
@@ -153,7 +207,48 @@ impl Sources {
         folder: &Path,
         context: &FetchContext<'_>,
     ) -> Result<Fetched, Failure> {
-        let (_, _, _, _) = (item, identity, folder, context);
-        Err(Failure::environment("not written yet"))
+        stoppable(context, self.bring(item, identity, folder, context)).await
+    }
+
+    async fn bring(
+        &self,
+        item: &Item,
+        identity: &Identity,
+        folder: &Path,
+        context: &FetchContext<'_>,
+    ) -> Result<Fetched, Failure> {
+        let Shared { settings, client, pages } = &*self.shared;
+        let Identity { id, key, .. } = identity;
+        let (url, bytes) = match &identity.kind {
+            Kind::File(path) => return file::fetch(path, key, folder, settings, context).await,
+            Kind::Page(url, bytes) => (url, *bytes),
+            Kind::Media(url) => {
+                let input = Input { url, headers: &item.headers, key };
+                match http::fetch(client, &input, folder, context).await? {
+                    Outcome::Whole(fetched) => return Ok(fetched),
+                    Outcome::Page => (url, None),
+                }
+            }
+        };
+        pages.fetch(&Wanted { item, url, key, id, bytes }, folder, context).await
     }
 }
+
+/// Runs `work` unless and until the run is stopped.
+async fn stoppable<T>(
+    context: &FetchContext<'_>,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    context.cancel.run_until_cancelled(work).await.unwrap_or_else(|| Err(Failure::stopped()))
+}
+
+impl SourceSettings {
+    /// Bytes that must come in one `slow_window`.
+    fn least_in_window(&self) -> u64 {
+        let least = u128::from(self.min_bytes_per_second) * self.slow_window.as_millis() / 1000;
+        u64::try_from(least).unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests;

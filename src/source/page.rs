@@ -1,1 +1,213 @@
-//! page.
+//! Pages and manifests, through yt-dlp.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+use url::Url;
+
+use crate::model::event::What;
+use crate::model::failure::{Class, Failure};
+use crate::model::id;
+use crate::model::item::Item;
+use crate::model::secret::masked_url;
+use crate::tool::ytdlp::{self, Found, Page, Wish};
+
+use super::hash::{self, blocking_or};
+use super::looks::{HEAD, Looks, looks};
+use super::mark::{Finished, Mark};
+use super::room::Room;
+use super::tries::Tries;
+use super::{FetchContext, Fetched, Record, SourceSettings};
+
+/// Scratch space for a page that does not say how large its video is. More is taken when it is needed.
+const GUESS: u64 = 256 * 1024 * 1024;
+
+/// Finds yt-dlp once and remembers it.
+pub(super) struct Pages {
+    settings: SourceSettings,
+    program: OnceCell<PathBuf>,
+}
+
+/// What a fetch needs to know of a page.
+pub(super) struct Wanted<'a> {
+    pub(super) item: &'a Item,
+    pub(super) url: &'a Url,
+    pub(super) key: &'a str,
+    pub(super) id: &'a str,
+    /// Bytes, if the page told.
+    pub(super) bytes: Option<u64>,
+}
+
+impl Pages {
+    pub(super) fn new(settings: SourceSettings) -> Self {
+        Self { settings, program: OnceCell::new() }
+    }
+
+    /// yt-dlp, after its version was found good. A bad one is asked again by the next item, as it may be mended meanwhile.
+    async fn program(&self, context: &FetchContext<'_>) -> Result<&Path, Failure> {
+        let find = async {
+            let program = ytdlp::find(&self.settings.ytdlp);
+            ytdlp::version(&program, context.cancel).await.map(|_| program)
+        };
+        self.program.get_or_try_init(|| find).await.map(PathBuf::as_path)
+    }
+
+    /// Asks what is at the page.
+    pub(super) async fn identify(&self, item: &Item, url: &Url, context: &FetchContext<'_>) -> Result<Found, Failure> {
+        let program = self.program(context).await?;
+        let mut tries = Tries::default();
+        loop {
+            let permit = context.network.acquire(context.rank, 1).await;
+            let found = ytdlp::identify(&self.page(program, item, url, context), &self.settings.ytdlp_format).await;
+            drop(permit);
+            match found {
+                Err(failure) if failure.class == Class::Temporary => {
+                    tries.again(failure, None, &self.settings, context).await?;
+                }
+                found => return found,
+            }
+        }
+    }
+
+    /// Downloads what is at the page.
+    pub(super) async fn fetch(
+        &self,
+        wanted: &Wanted<'_>,
+        folder: &Path,
+        context: &FetchContext<'_>,
+    ) -> Result<Fetched, Failure> {
+        let program = self.program(context).await?;
+        let folder = self.folder(wanted, folder).await?;
+        let mut room = Room::new(context, self.settings.max_bytes.saturating_mul(2), masked_url(wanted.url));
+        if let Some(finished) = Mark::load(&folder, wanted.key).and_then(|mark| mark.finished(&folder)) {
+            room.reserve(finished.bytes).await?;
+            return Ok(fetched(finished, wanted, room, context));
+        }
+        // Picture and sound lie there twice while they are merged.
+        let guess = wanted.bytes.map_or(GUESS, |bytes| bytes.saturating_mul(2)).min(room.most());
+        room.reserve(guess).await?;
+        let mut tries = Tries::default();
+        loop {
+            let mut short = None;
+            let permit = context.network.acquire(context.rank, 1).await;
+            let path = self.download(program, wanted, &folder, context, &mut room, &mut short).await;
+            drop(permit);
+            match path {
+                Err(_) if short.is_some() => {
+                    // The files go with the space they filled, so that nothing lies there unaccounted.
+                    clear(&folder).await?;
+                    room.reserve(short.unwrap_or_default()).await?;
+                }
+                Err(failure) if failure.class == Class::Temporary => {
+                    tries.again(failure, None, &self.settings, context).await?;
+                }
+                path => {
+                    let finished = finish(path?, &folder, wanted).await?;
+                    return Ok(fetched(finished, wanted, room, context));
+                }
+            }
+        }
+    }
+
+    async fn download(
+        &self,
+        program: &Path,
+        wanted: &Wanted<'_>,
+        folder: &Path,
+        context: &FetchContext<'_>,
+        room: &mut Room<'_>,
+        short: &mut Option<u64>,
+    ) -> Result<PathBuf, Failure> {
+        let settings = &self.settings;
+        let wish = Wish {
+            format: &settings.ytdlp_format,
+            folder,
+            max_bytes: settings.max_bytes,
+            least: (settings.min_bytes_per_second, settings.slow_window),
+        };
+        let page = self.page(program, wanted.item, wanted.url, context);
+        ytdlp::download(&page, &wish, |bytes, total| {
+            (context.report)(What::Downloading { bytes, total });
+            let needed = bytes.saturating_mul(2).min(room.most());
+            let fits = needed <= room.bytes()
+                || room.try_reserve(needed.max(room.bytes() + GUESS).min(room.most())) == Ok(true);
+            if !fits {
+                *short = Some(needed.saturating_mul(2).min(room.most()));
+            }
+            fits
+        })
+        .await
+    }
+
+    fn page<'a>(&self, program: &'a Path, item: &'a Item, url: &'a Url, context: &FetchContext<'a>) -> Page<'a> {
+        // yt-dlp waits for a socket at most a quarter of our own window, so that its own retries come first.
+        let patience = self.settings.connect_timeout.max(self.settings.slow_window / 4);
+        Page { program, url, headers: &item.headers, patience, cancel: context.cancel }
+    }
+
+    /// A folder for this very video. yt-dlp would go on with whatever part it finds, also of another one.
+    async fn folder(&self, wanted: &Wanted<'_>, folder: &Path) -> Result<PathBuf, Failure> {
+        let unique = format!("{}\n{}\n{}", wanted.key, wanted.id, self.settings.ytdlp_format);
+        let name = format!("page-{}", id::short_digest(unique.as_bytes()));
+        let (own, folder) = (folder.join(&name), folder.to_path_buf());
+        let made = own.clone();
+        blocking_or(&writing(&own), move || {
+            std::fs::create_dir_all(&made)?;
+            for entry in folder.read_dir()? {
+                let other = entry?.file_name();
+                if other.to_string_lossy().starts_with("page-") && *other != *name {
+                    std::fs::remove_dir_all(folder.join(other))?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(own)
+    }
+}
+
+async fn clear(folder: &Path) -> Result<(), Failure> {
+    let cleared = folder.to_path_buf();
+    blocking_or(&writing(folder), move || {
+        std::fs::remove_dir_all(&cleared)?;
+        std::fs::create_dir_all(&cleared)
+    })
+    .await
+}
+
+/// Looks at what yt-dlp brought, hashes it and gives it its name.
+async fn finish(path: PathBuf, folder: &Path, wanted: &Wanted<'_>) -> Result<Finished, Failure> {
+    let reading = format!("could not read `{}`", path.display());
+    let opened = path.clone();
+    let (file, bytes, head) = blocking_or(&reading, move || {
+        let mut file = File::open(opened)?;
+        let bytes = file.metadata()?.len();
+        let mut head = Vec::new();
+        (&mut file).take(HEAD as u64).read_to_end(&mut head)?;
+        Ok((file, bytes, head))
+    })
+    .await?;
+    if let Looks::Text(what) = looks("", &head) {
+        return Err(Failure::permanent(format!("`{}` led to {what}, not a video", masked_url(wanted.url))));
+    }
+    let sha256 = hash::of_file(&Arc::new(file), bytes).await.map_err(|error| Failure::io(&reading, &error))?;
+    let mark = Mark { size: Some(bytes), sha256: Some(sha256.clone()), ..Mark::new(wanted.key) };
+    let own = folder.to_path_buf();
+    let path = blocking_or(&writing(folder), move || mark.finish(&own, &path)).await?;
+    Ok(Finished { path, bytes, sha256 })
+}
+
+fn fetched(finished: Finished, wanted: &Wanted<'_>, room: Room<'_>, context: &FetchContext<'_>) -> Fetched {
+    let Finished { path, bytes, sha256 } = finished;
+    (context.report)(What::Downloaded { bytes });
+    let record =
+        Record { key: wanted.key.to_owned(), etag: None, last_modified: None, bytes: Some(bytes), modified: None };
+    Fetched { path, bytes, sha256, record, temporary: true, room: room.finish(bytes) }
+}
+
+fn writing(folder: &Path) -> String {
+    format!("could not write to `{}`", folder.to_string_lossy().escape_debug())
+}

@@ -6,3 +6,5 @@ pub mod ffmpeg;
 pub mod ffprobe;
 pub mod find;
 pub mod reaper;
+pub mod ytdlp;
+mod ytdlp_error;
