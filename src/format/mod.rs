@@ -1,1 +1,3 @@
-//! format.
+//! Bytes in and out: MP4 samples, MPEG-TS, playlists, AES-128.
+
+pub mod aes128;
