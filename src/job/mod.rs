@@ -1,1 +1,3 @@
-//! job.
+//! What a job does, top to bottom.
+
+pub mod verify;
