@@ -1,9 +1,13 @@
 //! Bytes in and out: the containers, the playlists, the encryption. All pure.
 
 pub mod aac;
+pub mod adts;
 pub mod aes128;
 pub mod h264;
 pub mod keys;
 pub mod mp4;
+pub mod playlist;
 pub mod playlist_write;
+pub mod sps;
+pub mod ts_read;
 pub mod ts_write;

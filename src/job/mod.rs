@@ -5,6 +5,7 @@ pub mod cut;
 pub mod done;
 pub mod hls;
 pub mod publish;
+pub mod verify;
 
 use std::collections::HashMap;
 use std::path::PathBuf;

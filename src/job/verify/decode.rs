@@ -1,0 +1,118 @@
+//! R29: some segments are decoded, each by itself.
+
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::failure::Failure;
+use crate::tool::child::{Ended, Order, Output, run};
+
+use super::fetch::{self, Fetch};
+use super::finding::Findings;
+use super::key::Keys;
+use super::package::{Package, Rendition, Role};
+use super::segment;
+
+/// Decodes the first, the middle and the last segment of each rendition.
+pub(super) async fn check(
+    fetch: &dyn Fetch,
+    package: &Package,
+    keys: &Keys,
+    (ffprobe, cancel): (&Path, &CancellationToken),
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    for rendition in package.renditions.iter().filter(|rendition| rendition.role != Role::Subtitles) {
+        let count = rendition.facts.len();
+        let mut chosen = vec![0, count / 2, count.saturating_sub(1)];
+        chosen.dedup();
+        for index in chosen {
+            let looked_into =
+                rendition.facts.get(index).and_then(Option::as_ref).is_some_and(|facts| facts.inside.is_some());
+            if !looked_into {
+                continue;
+            }
+            let Some(plain) = segment::plain(fetch, keys, rendition, index).await else { continue };
+            let file = fetch::blocking(move || Plain::write(&plain)).await;
+            let file = file.map_err(|error| Failure::io("could not write a segment to be decoded", &error))?;
+            decode(rendition, index, &file.path, (ffprobe, cancel), findings).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn decode(
+    rendition: &Rendition,
+    index: usize,
+    file: &Path,
+    (ffprobe, cancel): (&Path, &CancellationToken),
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let mut path = std::ffi::OsString::from("file:");
+    path.push(file);
+    let order = Order::new(ffprobe)
+        .args(["-v", "error", "-protocol_whitelist", "file", "-format_whitelist", "mpegts", "-f", "mpegts"])
+        .args(["-count_frames", "-show_entries", "stream=codec_type,nb_read_frames", "-of", "compact=p=0", "-i"])
+        .arg(path);
+    let mut read = (None, None);
+    let ended = run(&order, cancel, |output, line| {
+        if output == Output::Out {
+            let count = line.rsplit_once("nb_read_frames=").and_then(|(_, count)| count.parse::<u64>().ok());
+            if line.contains("codec_type=video") {
+                read.0 = read.0.or(count);
+            } else if line.contains("codec_type=audio") {
+                read.1 = read.1.or(count);
+            }
+        }
+        true
+    });
+    let Ended { status, last_lines } =
+        ended.await.map_err(|error| Failure::environment(crate::job::verify::chain(&error)))?;
+    let name = rendition.segment(index);
+    if let Some(line) = last_lines.first() {
+        let what = format!("{} lines of error while it is decoded, the first: {line}", last_lines.len());
+        findings.violation("R29", &name, what);
+    } else if !status.success() {
+        findings.violation("R29", &name, "it cannot be decoded");
+    }
+    let inside = rendition.facts.get(index).and_then(|facts| facts.as_ref()?.inside.as_ref());
+    let Some(inside) = inside else { return Ok(()) };
+    let packed = (
+        inside.video.as_ref().map(|video| video.pictures),
+        inside.audio.as_ref().map(|audio| audio.frames).filter(|&frames| frames > 0),
+    );
+    for (packed, decoded, what) in [(packed.0, read.0, "pictures"), (packed.1, read.1, "frames of sound")] {
+        if let Some(packed) = packed
+            && decoded != Some(packed)
+        {
+            let what = format!("{} of {packed} {what} can be decoded", decoded.unwrap_or(0));
+            findings.violation("R29", &name, what);
+        }
+    }
+    Ok(())
+}
+
+/// A decrypted segment on disk, for us alone and only while it is needed.
+struct Plain {
+    path: PathBuf,
+}
+
+impl Plain {
+    fn write(bytes: &[u8]) -> std::io::Result<Self> {
+        let mut name = [0; 16];
+        getrandom::fill(&mut name).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let path = std::env::temp_dir().join(format!("forebay-{}.ts", hex::encode(name)));
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let plain = Self { path };
+        file.write_all(bytes)?;
+        Ok(plain)
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        std::fs::remove_file(&self.path).unwrap_or_default();
+    }
+}

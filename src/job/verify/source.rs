@@ -1,0 +1,145 @@
+//! R35 and R42: the package against the file it was made from.
+
+use std::path::Path;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::model::failure::Failure;
+use crate::tool::child::{Order, Output, run};
+
+use super::finding::Findings;
+use super::master_rules::{frame_rate, has_video, videos};
+use super::package::{Package, Role};
+use super::picture_rules::in_seconds;
+use super::time_rules;
+
+/// Containers that a source may be; playlists and the like could make ffprobe open other files.
+const CONTAINERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,mp3,aac,wav,ogg,gif,mxf";
+
+/// What is compared of the source.
+#[derive(Debug, Default, PartialEq)]
+struct Source {
+    size: Option<(u64, u64)>,
+    first: Option<f64>,
+    last: f64,
+    end: f64,
+    pictures: u64,
+}
+
+/// Compares sizes, length and number of pictures.
+pub(super) async fn check(
+    package: &Package,
+    file: &Path,
+    (ffprobe, cancel): (&Path, &CancellationToken),
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let source = probe(file, ffprobe, cancel).await?;
+    let (Some(start), true) = (source.first, source.pictures > 0) else {
+        return Err(Failure::permanent(format!("`{}` has no picture to compare with", file.display())));
+    };
+    let length = source.end - start;
+    #[expect(clippy::cast_precision_loss, reason = "counts of pictures are far below 2^52")]
+    let rate = (source.pictures - 1) as f64 / (source.last - start).max(f64::EPSILON);
+    for rendition in &package.renditions {
+        let Some(inside) = super::master_rules::first_inside(rendition) else { continue };
+        let path = &rendition.address.path;
+        let sps = inside.video.as_ref().and_then(|video| video.sps.as_ref());
+        if let (Some(sps), Some((width, height))) = (sps, source.size) {
+            let (short, long) = (u64::from(sps.width.min(sps.height)), u64::from(sps.width.max(sps.height)));
+            // Odd sizes may be rounded up by one.
+            if short > width.min(height) + 1 || long > width.max(height) + 1 {
+                let what = format!("{}x{} is larger than the source's {width}x{height}", sps.width, sps.height);
+                findings.violation("R35", path, what);
+            }
+        }
+        if rendition.role == Role::Subtitles || !has_video(rendition) {
+            continue;
+        }
+        let (Some(begin), Some(end)) = (inside.times().map(|times| times.start), time_rules::end(rendition)) else {
+            continue;
+        };
+        let real = in_seconds(end - begin);
+        let own = frame_rate(rendition).map_or(rate, |(average, _)| average);
+        let frame = 1.0 / own.min(rate).max(1.0);
+        if (real - length).abs() > frame + 0.002 {
+            let what = format!("the picture lasts {real:.3} s, that of the source {length:.3} s");
+            findings.violation("R42", path, what);
+        }
+        let pictures: u64 = videos(rendition).map(|video| video.pictures).sum();
+        let complete = rendition.facts.iter().flatten().all(|facts| facts.inside.is_some());
+        if complete && (own / rate - 1.0).abs() < 0.001 && pictures.abs_diff(source.pictures) > 1 {
+            let what = format!("there are {pictures} pictures, in the source {}", source.pictures);
+            findings.violation("R42", path, what);
+        }
+    }
+    Ok(())
+}
+
+/// The picture's size and the times of its packets.
+async fn probe(file: &Path, ffprobe: &Path, cancel: &CancellationToken) -> Result<Source, Failure> {
+    let real = file
+        .canonicalize()
+        .map_err(|error| Failure::io(&format!("could not open the source `{}`", file.display()), &error))?;
+    let mut path = std::ffi::OsString::from("file:");
+    path.push(real);
+    let order = Order::new(ffprobe)
+        .args(["-v", "error", "-protocol_whitelist", "file", "-format_whitelist", CONTAINERS])
+        .args(["-select_streams", "V:0", "-of", "compact=p=1"])
+        .args(["-show_entries", "packet=pts_time,duration_time,flags:stream=width,height", "-i"])
+        .arg(path);
+    let mut source = Source::default();
+    let ended = run(&order, cancel, |output, line| {
+        if output == Output::Out {
+            source.take(line);
+        }
+        true
+    });
+    let ended = ended.await.map_err(|error| Failure::environment(super::chain(&error)))?;
+    if !ended.status.success() {
+        let reason = ended.last_lines.last().map_or("ffprobe failed", String::as_str);
+        return Err(Failure::permanent(format!("could not read the source `{}`: {reason}", file.display())));
+    }
+    Ok(source)
+}
+
+impl Source {
+    /// Takes a line such as `packet|pts_time=0.04|duration_time=0.04|flags=K__`.
+    fn take(&mut self, line: &str) {
+        let field = |name: &str| line.split('|').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
+        let number = |name: &str| field(name).and_then(|value| value.parse::<f64>().ok());
+        if line.starts_with("stream|") {
+            let size = |name: &str| field(name).and_then(|value| value.parse().ok());
+            self.size = size("width").zip(size("height"));
+        } else if let Some(time) = number("pts_time") {
+            // D marks what an edit list hides.
+            if field("flags").is_some_and(|flags| flags.contains('D')) {
+                return;
+            }
+            self.pictures += 1;
+            self.first = Some(self.first.map_or(time, |first| first.min(time)));
+            self.last = self.last.max(time);
+            self.end = self.end.max(time + number("duration_time").unwrap_or_default());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_that_are_shown_are_counted() {
+        let mut source = Source::default();
+        for line in [
+            "packet|pts_time=-0.040000|duration_time=0.040000|flags=KD_",
+            "packet|pts_time=0.040000|duration_time=0.040000|flags=K__",
+            "packet|pts_time=0.000000|duration_time=0.040000|flags=___",
+            "packet|pts_time=N/A|flags=___",
+            "stream|width=640|height=360",
+        ] {
+            source.take(line);
+        }
+        let expected = Source { size: Some((640, 360)), first: Some(0.0), last: 0.04, end: 0.08, pictures: 2 };
+        assert_eq!(source, expected);
+    }
+}
