@@ -1,0 +1,38 @@
+# Each target is enough on a fresh machine: what it needs it sets up first.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-test build demo demo-play test test-rust test-browser bench lint clean-demo
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+
+setup: ## install what is missing to run Forebay (ffmpeg, yt-dlp)
+	@scripts/setup.sh
+
+setup-test: ## also what the tests need (chromium, node, openssl)
+	@scripts/setup.sh --test
+
+build: setup ## build target/release/forebay
+	cargo build --release --locked
+
+demo: build ## make a real, encrypted package from real videos over HTTP, and check it
+	@scripts/demo.sh
+
+demo-play: ## serve what the demo made, to watch it
+	@scripts/demo.sh --play
+
+test: setup-test ## every test: unit, whole program, faults, browser
+	cargo test --locked --features faults
+	@scripts/test-browser.sh
+
+test-browser: setup-test ## only the player in a real browser
+	@scripts/test-browser.sh
+
+bench: build ## measure against the bound and against others, into bench/RESULTS.md (QUICK=1: a short look)
+	@bench/run.sh $(if $(QUICK),--quick)
+
+lint: ## formatting and lints, as CI has them
+	cargo fmt --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+
+clean-demo: ## forget what the demo made (the downloaded footage stays)
+	rm -rf target/demo

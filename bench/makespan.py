@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""How near a list of videos comes to the least time that it can take.
+
+The bound is max(T_io, T_cpu), both measured here: T_io fetches every file over
+the same throttled line with nothing else to do, T_cpu runs the same list from
+files on disk. The line's rates are set from T_cpu, so the three cases are what
+their names say on any machine.
+"""
+
+import shutil
+import statistics
+import sys
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import material
+import measure
+from measure import FOREBAY, ROOT, WORK, run
+
+# Name, T_io / T_cpu, and the most that makespan / bound may be.
+CASES = [
+    ("network twice as fast", 0.5, 1.05),
+    ("balanced", 1.0, 1.10),
+    ("network half as fast", 2.0, 1.05),
+]
+
+
+def fresh(name):
+    folder = WORK / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def write_list(folder, lines):
+    path = folder / "list.txt"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+def forebay(folder, lines):
+    """One cold run: no state, nothing at the destination."""
+    done = run(FOREBAY, "hls", "-a", write_list(folder, lines), "--to", folder / "site",
+               "--state", folder / "state", "--json", "--quiet")
+    published = len(list((folder / "site").glob("*/master.m3u8")))
+    if published != len(lines):
+        sys.exit(f"forebay published {published} of {len(lines)}:\n{done.output[-3000:]}")
+    return done
+
+
+def download_all(address, clips):
+    """Seconds to fetch all clips, four at a time as Forebay does."""
+    def fetch(clip):
+        with urllib.request.urlopen(f"{address}/{clip.name}") as response:
+            while response.read(1 << 16):
+                pass
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(fetch, clips))
+    return time.monotonic() - begun
+
+
+def first_encode_delay(events):
+    """Seconds from the end of the first download to the start of the first encode."""
+    def first(name):
+        return next(event["at"] for event in events if event["event"] == name)
+    return first("chunk-started") - first("downloaded")
+
+
+def article(folder, lines):
+    return run(sys.executable, ROOT / "bench/article.py", write_list(folder, lines),
+               "--download-dir", folder / "downloads", "--bucket-dir", folder / "bucket",
+               "--yt-dlp", measure.YT_DLP)
+
+
+def one_case(name, ratio, target, clips, t_cpu):
+    size = sum(clip.stat().st_size for clip in clips)
+    rate = size / (ratio * t_cpu)
+    with measure.Server(material.CLIPS, rate) as address:
+        t_io = download_all(address, clips)
+        done = forebay(fresh("makespan"), [f"{address}/{clip.name}" for clip in clips])
+    bound = max(t_io, t_cpu)
+    return {
+        "case": name, "rate": rate, "t_io": t_io, "t_cpu": t_cpu, "makespan": done.wall, "bound": bound,
+        "ratio": done.wall / bound, "target": target, "cpu": done.cpu,
+        "delay": first_encode_delay(measure.events(done.output)),
+    }
+
+
+def measure_all(quick):
+    """The rows of the table, and the article's pipeline on the balanced line."""
+    clips = material.variety(12 if quick else 16)
+    cases = [case for case in CASES if not quick or case[0] == "balanced"]
+    rows, article_row = [], None
+    for name, ratio, target in cases:
+        # Beside each case, since a shared machine is not always equally fast.
+        t_cpu = forebay(fresh("local"), clips).wall
+        row = one_case(name, ratio, target, clips, t_cpu)
+        rows.append(row)
+        print(f"makespan: {name}: {row['makespan']:.1f} s, bound {row['bound']:.1f} s "
+              f"(T_io {row['t_io']:.1f}, T_cpu {t_cpu:.1f}): {row['ratio']:.3f}, target {target}", flush=True)
+        if name == "balanced":
+            with measure.Server(material.CLIPS, row["rate"]) as address:
+                done = article(fresh("article"), [f"{address}/{clip.name}" for clip in clips])
+            article_row = {"wall": done.wall, "cpu": done.cpu, "times": done.wall / row["makespan"]}
+            print(f"makespan: the article's pipeline: {done.wall:.1f} s, {article_row['times']:.2f} times as long")
+    return {"clips": len(clips), "rows": rows, "article": article_row}
+
+
+def help_time():
+    """Milliseconds of `forebay --help`, the median of many."""
+    return statistics.median(1000 * run(FOREBAY, "--help").wall for _ in range(25))
+
+
+def memory_of_long_list():
+    """Peak bytes of forebay itself for 10,000 lines that all fail at once: files that are not there."""
+    folder = fresh("long-list")
+    lines = [folder / f"missing-{number:05}.mp4" for number in range(10_000)]
+    begun = time.monotonic()
+    peak, code = measure.peak_memory(FOREBAY, "hls", "-a", write_list(folder, lines), "--to", folder / "site",
+                                     "--state", folder / "state", "--quiet")
+    return {"peak": peak, "code": code, "wall": time.monotonic() - begun}

@@ -1,0 +1,109 @@
+#!/usr/bin/env bash
+# Installs what is missing and nothing else. Without arguments: what running
+# Forebay takes. --test adds what the tests take. Done twice, it does nothing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+with_tests=no
+case "${1:-}" in
+    "") ;;
+    --test) with_tests=yes ;;
+    *) echo "usage: scripts/setup.sh [--test]" >&2; exit 2 ;;
+esac
+
+# yt-dlp before this one has known holes, and sites change faster than Debian.
+ytdlp_oldest=20260700
+ytdlp_home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/yt-dlp"
+browser_home=tests/browser
+
+has() { command -v "$1" >/dev/null 2>&1; }
+say() { echo "setup: $*" >&2; }
+as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
+
+# Debian's names of what is missing here.
+missing_packages() {
+    has ffmpeg && has ffprobe || echo ffmpeg
+    has cc || echo gcc libc6-dev
+    has python3 || echo python3
+    # venv is there without ensurepip on Debian, and is of no use then.
+    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+    [ "$with_tests" = yes ] || return 0
+    has chromium || has chromium-browser || has google-chrome || [ -n "${CHROMIUM:-}" ] || echo chromium
+    has openssl || echo openssl
+    has node || echo nodejs
+    has npm || echo npm
+}
+
+install_packages() {
+    local packages
+    packages="$(missing_packages | tr '\n' ' ')"
+    [ -n "${packages// /}" ] || return 0
+    if ! has apt-get; then
+        say "missing: $packages"
+        if has brew; then say "install them: brew install ffmpeg python node openssl; brew install --cask chromium"
+        elif has dnf; then say "install them: sudo dnf install ffmpeg-free gcc python3 nodejs npm openssl chromium"
+        elif has pacman; then say "install them: sudo pacman -S ffmpeg gcc python nodejs npm openssl chromium"
+        else say "install them with this system's package manager (the names are Debian's), then run this again"
+        fi
+        return 1
+    fi
+    if [ "$(id -u)" -ne 0 ] && ! has sudo; then
+        say "missing: $packages"
+        say "neither root nor sudo here; ask an administrator for: apt-get install $packages"
+        return 1
+    fi
+    say "installing $packages"
+    as_root apt-get -qq update
+    # shellcheck disable=SC2086 # The list is meant to split into words.
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $packages >/dev/null
+}
+
+# The version in the venv as a number such as 20261026, or 0; read from its
+# folder's name, because asking yt-dlp itself takes half a second.
+ytdlp_version() {
+    local info version=0
+    [ -x "$ytdlp_home/bin/python3" ] && [ -x "$ytdlp_home/bin/yt-dlp" ] || { echo 0; return; }
+    for info in "$ytdlp_home"/lib/python3*/site-packages/yt_dlp-*.dist-info; do
+        [ -d "$info" ] || continue
+        info="${info##*/yt_dlp-}"
+        IFS=. read -r year month day _ <<<"${info%.dist-info}"
+        version=$((10#$year * 10000 + 10#$month * 100 + 10#$day))
+    done
+    echo "$version"
+}
+
+install_ytdlp() {
+    [ "$(ytdlp_version)" -lt "$ytdlp_oldest" ] || return 0
+    say "installing yt-dlp from PyPI into $ytdlp_home"
+    [ -x "$ytdlp_home/bin/python3" ] || rm -rf "$ytdlp_home"
+    mkdir -p "$(dirname "$ytdlp_home")"
+    python3 -m venv "$ytdlp_home"
+    "$ytdlp_home/bin/python3" -m pip install --quiet --disable-pip-version-check --upgrade yt-dlp
+    if [ "$(ytdlp_version)" -lt "$ytdlp_oldest" ]; then
+        say "PyPI gave yt-dlp $(ytdlp_version), older than $ytdlp_oldest: is this Python too old? ($(python3 --version))"
+        return 1
+    fi
+}
+
+install_browser_packages() {
+    [ "$browser_home/node_modules/.package-lock.json" -nt "$browser_home/package-lock.json" ] && return 0
+    say "installing hls.js for the browser test"
+    # No install scripts: the browser is the system's, nothing else is fetched.
+    (cd "$browser_home" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+    touch "$browser_home/node_modules/.package-lock.json"
+}
+
+check_cargo() {
+    if ! has cargo; then
+        say "cargo is missing; install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer: https://rustup.rs"
+        return 1
+    fi
+}
+
+# All that is wrong is said at once, and what can be installed is.
+result=0
+install_packages || result=3
+if has python3; then install_ytdlp || result=3; fi
+if [ "$with_tests" = yes ] && has npm; then install_browser_packages || result=3; fi
+check_cargo || result=3
+exit "$result"
