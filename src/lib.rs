@@ -16,6 +16,7 @@
 //! | [`job`] | what a job does, top to bottom |
 //! | [`engine`] | runs jobs: dispatcher, events, shutdown |
 //! | [`config`] | files and environment become checked settings |
+//! | [`app`] | builds the whole program from settings |
 //! | [`cli`] | arguments and everything that is printed |
 
 pub mod model;
@@ -37,5 +38,7 @@ pub mod job;
 pub mod engine;
 
 pub mod config;
+
+pub mod app;
 
 pub mod cli;
