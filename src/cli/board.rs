@@ -215,9 +215,9 @@ impl Video {
 impl Plan {
     fn new(seconds: f64, (chunks, resumed): (u64, u64), summary: &Arc<str>, segment_seconds: f64) -> Self {
         // One object a segment, rendition and audio track, and a playlist each.
-        let renditions = summary.split_whitespace().filter(|word| *word != "+").count();
+        let renditions = as_f64(summary.split_whitespace().filter(|word| *word != "+").count() as u64);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate of a small number")]
-        let objects = (renditions as f64 * ((seconds / segment_seconds.max(0.1)).ceil() + 1.0)) as u64;
+        let objects = (renditions * ((seconds / segment_seconds.max(0.1)).ceil() + 1.0)) as u64;
         let summary = clean(summary).into();
         Self { seconds, summary, chunks, resumed, encoded: 0, running: BTreeMap::new(), encoding_since: None, objects }
     }

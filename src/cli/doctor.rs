@@ -162,7 +162,7 @@ fn encoders_found(lines: &[String]) -> Finding {
         .todo("apt-get install ffmpeg, whose build has both")
 }
 
-fn ytdlp_found(answer: Answer<'_>, today: Option<Date>) -> Finding {
+fn ytdlp_found(answer: Answer<'_>, today: Date) -> Finding {
     const NAME: &str = "yt-dlp";
     let lines = match answer {
         Ok(lines) => lines,
@@ -175,7 +175,7 @@ fn ytdlp_found(answer: Answer<'_>, today: Option<Date>) -> Finding {
     let Some(date) = ytdlp_date(version) else {
         return Finding::warn(NAME, format!("unknown version `{version}`")).todo("make setup");
     };
-    let days = today.map_or(0, |today| (today - date).get_days());
+    let days = (today - date).get_days();
     let age = if days < 2 { "new".into() } else { format!("{days} days old") };
     if date < OLDEST_YTDLP {
         return Finding::fail(NAME, format!("{version} has known holes; {OLDEST_YTDLP} or later is needed"))
@@ -195,8 +195,8 @@ fn ytdlp_date(version: &str) -> Option<Date> {
     Date::new(year.parse().ok()?, month.parse().ok()?, day.parse().ok()?).ok()
 }
 
-fn today() -> Option<Date> {
-    Some(jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date())
+fn today() -> Date {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 fn processor(config: &Config) -> Finding {
@@ -277,10 +277,11 @@ fn existing(folder: &Path) -> Option<&Path> {
 }
 
 fn clock() -> Finding {
-    match today() {
-        Some(today) if today >= OLDEST_NOW => Finding::ok("clock", today.to_string()),
-        _ => Finding::fail("clock", "it is in the past, so certificates seem invalid".into()).todo("set the clock"),
+    let today = today();
+    if today >= OLDEST_NOW {
+        return Finding::ok("clock", today.to_string());
     }
+    Finding::fail("clock", format!("{today} is long past, so certificates seem invalid")).todo("set the clock")
 }
 
 impl Finding {
@@ -337,14 +338,14 @@ mod tests {
 
     #[test]
     fn ytdlp_is_graded_by_age() {
-        let today = Some(jiff::civil::date(2026, 10, 1));
+        let today = jiff::civil::date(2026, 10, 1);
         let grade = |version: &str| ytdlp_found(Ok(&lines(version)), today).grade;
         assert_eq!(grade("2026.09.28"), Grade::Ok);
         assert_eq!(grade("2026.09.28.232815"), Grade::Ok);
         assert_eq!(grade("2026.07.04"), Grade::Ok);
         assert_eq!(grade("2023.03.04"), Grade::Fail);
         assert_eq!(grade("banana"), Grade::Warn);
-        let far = Some(jiff::civil::date(2027, 10, 1));
+        let far = jiff::civil::date(2027, 10, 1);
         assert_eq!(ytdlp_found(Ok(&lines("2026.09.28")), far).grade, Grade::Warn);
     }
 

@@ -61,6 +61,7 @@ pub(super) struct Args {
 /// How the run goes and what it says.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The run")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct RunArgs {
     /// Folder of the work state; `.forebay` beside the destination if not given.
     #[arg(long, value_name = "DIR")]
@@ -83,9 +84,9 @@ struct RunArgs {
 }
 
 /// Runs the command.
-pub(super) fn run(args: Args) -> Result<Exit, Trouble> {
-    let config = settings(&args)?;
-    let (mut items, bad_lines) = read_inputs(&args)?;
+pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
+    let config = settings(args)?;
+    let (mut items, bad_lines) = read_inputs(args)?;
     if let Some(id) = &args.id {
         name_single(&mut items, id)?;
     }

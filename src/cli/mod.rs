@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<Exit, Trouble> {
     match command {
-        Command::Hls(args) => hls::run(*args),
+        Command::Hls(args) => hls::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Doctor(args) => doctor::run(&args),

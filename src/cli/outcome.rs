@@ -31,11 +31,8 @@ pub(super) fn line(video: &Video, what: &What, at: f64) -> Option<String> {
 
 /// `FAIL id: what`, and the hint below.
 pub(super) fn failed(name: &str, failure: &Failure) -> String {
-    let mut line = format!("FAIL  {}: {}", clean(name), clean(&failure.what));
-    if let Some(hint) = &failure.hint {
-        line += &format!("\n      hint: {}", clean(hint));
-    }
-    line
+    let hint = failure.hint.as_ref().map(|hint| format!("\n      hint: {}", clean(hint)));
+    format!("FAIL  {}: {}{}", clean(name), clean(&failure.what), hint.unwrap_or_default())
 }
 
 /// The end of a run: what became of the videos, what bounded it, what to do next.
@@ -50,20 +47,19 @@ pub(super) fn summary(summary: &Summary, bad_lines: u64) -> String {
     add(summary.failed, "failed");
     add(bad_lines, if bad_lines == 1 { "bad line" } else { "bad lines" });
     add(summary.parked, "put aside");
-    let mut text = format!("{} in {}", parts.join(", "), time(summary.seconds));
+    let mut first = format!("{} in {}", parts.join(", "), time(summary.seconds));
+    let mut lines = Vec::new();
     if summary.source_seconds > 0.0 && summary.seconds > 0.0 {
         let speed = summary.source_seconds / summary.seconds;
-        text += &format!("; {} of video, {speed:.1}x its own speed", time(summary.source_seconds));
-    }
-    text.push('\n');
-    if summary.source_seconds > 0.0 {
+        first = format!("{first}; {} of video, {speed:.1}x its own speed", time(summary.source_seconds));
         let (bound, faster) = Shares::of_run(&summary.usage).sentences();
-        text += &format!("{bound}\n{faster}\n");
+        lines.extend([bound, faster]);
     }
     if summary.parked > 0 {
-        text += "Run the same command to go on.\n";
+        lines.push("Run the same command to go on.".into());
     }
-    text
+    lines.insert(0, first);
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -90,7 +86,7 @@ mod tests {
             7 done, 1 already done, 1 failed, 2 bad lines, 2 put aside in 50 s; 5m 00s of video, 6.0x its own speed\n\
             The CPU bounded this run: the cores were 96 % busy, the network was idle 61 % of the time.\n\
             More cores would make it faster; so would `--profile fast`, at more bits.\n\
-            Run the same command to go on.\n";
+            Run the same command to go on.";
         assert_eq!(summary(&run, 2), expected);
     }
 

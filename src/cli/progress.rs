@@ -14,7 +14,7 @@ use crate::engine::Listener;
 use crate::model::event::{Event, Usage, What};
 
 /// Columns of one of the three bars.
-const BAR: usize = 8;
+const BAR: u8 = 8;
 
 /// Draws on the terminal that standard error is.
 pub(super) struct Progress {
@@ -108,13 +108,13 @@ impl Look {
     /// One bar, in eighths of a column where the terminal can.
     fn bar(self, colour: &str, part: f64) -> String {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a part of 64")]
-        let eighths = (part.clamp(0.0, 1.0) * (BAR * 8) as f64).round() as usize;
-        let (full, rest) = (eighths / 8, eighths % 8);
+        let eighths = (part.clamp(0.0, 1.0) * f64::from(BAR) * 8.0).round() as usize;
+        let (full, rest, all) = (eighths / 8, eighths % 8, usize::from(BAR));
         let (filled, empty) = if self.blocks {
             let edge = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"].get(rest).copied().unwrap_or_default();
-            ("█".repeat(full) + edge, "·".repeat(BAR - full - usize::from(rest > 0)))
+            ("█".repeat(full) + edge, "·".repeat(all - full - usize::from(rest > 0)))
         } else {
-            ("#".repeat(full), ".".repeat(BAR - full))
+            ("#".repeat(full), ".".repeat(all - full))
         };
         self.paint(colour, &filled) + &self.paint("2", &empty)
     }
@@ -139,7 +139,7 @@ fn screen(board: &Board, window: &Window, at: f64, look: Look) -> String {
 fn video_line(video: &Video, at: f64, names: usize, look: Look) -> String {
     let bars = [("34", video.download_part()), ("33", video.encode_part()), ("32", video.upload_part())];
     let bars: Vec<String> = bars.into_iter().map(|(colour, part)| look.bar(colour, part)).collect();
-    let taken = names + 2 + 3 * (BAR + 1);
+    let taken = names + 2 + 3 * (usize::from(BAR) + 1);
     let status = status(video, at);
     let mut text = status;
     if !video.title.is_empty() {
@@ -185,18 +185,18 @@ fn rate(bytes: f64) -> String {
 /// What bounds the run right now, and how far it is.
 pub(super) fn last_line(board: &Board, window: &Window, at: f64) -> String {
     let totals = board.totals;
-    let mut parts = format!("{}/{} done", totals.done + totals.already, board.items);
+    let mut parts = vec![format!("{}/{} done", totals.done + totals.already, board.items)];
     if totals.failed > 0 {
-        parts += &format!(", {} failed", totals.failed);
+        parts.push(format!("{} failed", totals.failed));
     }
     let download = window.download_rate();
     if download >= 1.0 {
-        parts += &format!(", {}/s in", rate(download));
+        parts.push(format!("{}/s in", rate(download)));
     }
     if let Some(seconds) = board.eta(at).filter(|_| totals.ended() < board.items) {
-        parts += &format!(", ETA {}", time(seconds));
+        parts.push(format!("ETA {}", time(seconds)));
     }
-    format!("{}  |  {parts}", window.shares().line())
+    format!("{}  |  {}", window.shares().line(), parts.join(", "))
 }
 
 /// The first line of a run, for displays that scroll.

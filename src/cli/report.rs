@@ -172,6 +172,11 @@ impl Report {
 }
 
 impl Row {
+    /// Seconds in which something was done for it, waits left out.
+    pub(super) fn work_seconds(&self) -> f64 {
+        [self.download, self.encode, self.upload].into_iter().flatten().map(Span::seconds).sum()
+    }
+
     fn event(&mut self, event: &Event) {
         let at = event.at;
         self.span.to = self.span.to.max(at);
@@ -186,12 +191,11 @@ impl Row {
                 Span::grow(&mut self.download, at);
             }
             What::Planned { seconds, summary, .. } => (self.seconds, self.plan) = (*seconds, kept(summary)),
-            What::ChunkStarted { .. } => Span::grow(&mut self.encode, at),
+            What::ChunkStarted { .. } | What::ChunkProgress { .. } => Span::grow(&mut self.encode, at),
             What::ChunkEncoded { cpu_seconds, .. } => {
                 self.cpu_seconds += cpu_seconds;
                 Span::grow(&mut self.encode, at);
             }
-            What::ChunkProgress { .. } => Span::grow(&mut self.encode, at),
             What::Uploading { .. } => Span::grow(&mut self.upload, at),
             What::Retrying { .. } => self.retries += 1,
             What::Done { .. } => {

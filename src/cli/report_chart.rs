@@ -68,7 +68,7 @@ pub(super) fn drawn(report: &Report) -> (Vec<&Row>, Option<String>) {
     let all = rows.len();
     let mut note = None;
     if all > MOST_ROWS {
-        rows.sort_by(|one, other| other.1.span.seconds().total_cmp(&one.1.span.seconds()));
+        rows.sort_by(|one, other| other.1.work_seconds().total_cmp(&one.1.work_seconds()));
         rows.truncate(SLOWEST);
         rows.sort_by_key(|(number, _)| *number);
         note =
@@ -81,19 +81,16 @@ pub(super) fn drawn(report: &Report) -> (Vec<&Row>, Option<String>) {
 pub(super) fn timeline(report: &Report, rows: &[&Row], seconds: f64) -> String {
     let axis = Axis { seconds: seconds.max(0.1) };
     let height = row_height(rows.len());
-    let rows_end = AXIS + height * as_f64(rows.len() as u64);
-    let (cpu_top, network_top) = (rows_end + 22.0, rows_end + CHART + 40.0);
-    let total = network_top + CHART + AXIS;
+    // The charts come first: below thousands of rows nobody would see them.
+    let (cpu_top, network_top) = (AXIS, AXIS + CHART + 14.0);
+    let rows_top = network_top + CHART + 14.0;
+    let rows_end = rows_top + height * as_f64(rows.len() as u64);
+    let total = rows_end + AXIS;
     let mut svg = format!(
         r#"<svg viewBox="0 0 {WIDTH} {total:.0}" role="img" aria-label="Timeline of the run" preserveAspectRatio="xMinYMin meet">"#
     );
     axis.names(&mut svg, 14.0);
-    axis.grid(&mut svg, AXIS - 6.0, rows_end);
-    for (place, row) in rows.iter().enumerate() {
-        draw_row(&mut svg, axis, row, AXIS + height * as_f64(place as u64), height);
-    }
-    axis.grid(&mut svg, cpu_top, cpu_top + CHART);
-    axis.grid(&mut svg, network_top, network_top + CHART);
+    axis.grid(&mut svg, AXIS - 6.0, rows_end + 4.0);
     let (cpu, network) = (cpu_shares(&report.samples), network_rates(&report.samples));
     let last = report.samples.last().copied().unwrap_or_default();
     let busy = percent(Shares::of_run(&last).cpu);
@@ -102,7 +99,10 @@ pub(super) fn timeline(report: &Report, rows: &[&Row], seconds: f64) -> String {
     let peak = network.iter().map(|(_, rate)| *rate).fold(0.0, f64::max);
     label(&mut svg, network_top, "Network", &peak_text(peak, last.downloaded_bytes));
     area(&mut svg, axis, &network, peak, network_top, "net");
-    axis.names(&mut svg, network_top + CHART + 18.0);
+    for (place, row) in rows.iter().enumerate() {
+        draw_row(&mut svg, axis, row, rows_top + height * as_f64(place as u64), height);
+    }
+    axis.names(&mut svg, rows_end + 18.0);
     svg + "</svg>"
 }
 
@@ -171,17 +171,15 @@ fn mark(svg: &mut String, outcome: &Outcome, x: f64, y: f64, height: f64) {
 }
 
 fn row_tip(row: &Row) -> String {
-    let part = |name: &str, span: Option<Span>| span.map(|span| format!("\n{name} {}", time(span.seconds())));
-    let mut tip = row.name.clone();
-    if !row.title.is_empty() {
-        tip += &format!(" · {}", row.title);
-    }
+    let part = |name: &str, span: Option<Span>| span.map(|span| format!("{name} {}", time(span.seconds())));
+    let title = Some(row.title.clone()).filter(|title| !title.is_empty());
+    let failed = match &row.outcome {
+        Outcome::Failed(why) => Some(format!("failed: {why}")),
+        _ => None,
+    };
     let parts = [part("download", row.download), part("encode", row.encode), part("upload", row.upload)];
-    tip.extend(parts.into_iter().flatten());
-    if let Outcome::Failed(why) = &row.outcome {
-        tip += &format!("\nfailed: {why}");
-    }
-    tip
+    let lines = std::iter::once(row.name.clone()).chain(title).chain(parts.into_iter().flatten()).chain(failed);
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 fn label(svg: &mut String, top: f64, name: &str, text: &str) {
@@ -275,11 +273,11 @@ mod tests {
     fn of_many_videos_the_slowest_are_drawn() {
         let mut report = Report::default();
         for number in 0..600_u32 {
-            let span = Span { from: 0.0, to: f64::from(number) };
-            report.videos.insert(number.into(), Row { span, ..Row::default() });
+            let encode = Some(Span { from: 0.0, to: f64::from(number) });
+            report.videos.insert(number.into(), Row { encode, ..Row::default() });
         }
         let (rows, note) = drawn(&report);
-        assert_eq!((rows.len(), rows[0].span.to), (300, 300.0));
+        assert_eq!((rows.len(), rows[0].work_seconds()), (300, 300.0));
         assert_eq!(note.as_deref(), Some("Of 600 videos, the 300 slowest are drawn."));
     }
 }

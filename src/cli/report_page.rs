@@ -73,29 +73,31 @@ fn title(summary: &Summary) -> String {
 fn cards(summary: &Summary) -> String {
     let shares = Shares::of_run(&summary.usage);
     let speed = summary.source_seconds / summary.seconds.max(1e-6);
+    let all = summary.done + summary.already + summary.failed + summary.parked;
     let mut ended = vec![format!("{} done", summary.done)];
     let others = [(summary.already, "already done"), (summary.failed, "failed"), (summary.parked, "put aside")];
     ended.extend(others.iter().filter(|(number, _)| *number > 0).map(|(number, word)| format!("{number} {word}")));
     let cards = [
         (time(summary.seconds), "wall-clock time".to_owned()),
-        ((summary.done + summary.already).to_string(), ended.join(", ")),
+        (format!("{}/{all}", summary.done + summary.already), ended.join(", ")),
         (format!("{speed:.1}×"), format!("{} of video, by its own speed", time(summary.source_seconds))),
         (percent(shares.cpu), format!("of {} busy", count(summary.usage.cpu.capacity, "encoder thread"))),
         (percent(shares.network), "of the time something came in".to_owned()),
         (size(summary.usage.downloaded_bytes), "downloaded".to_owned()),
     ];
-    let cards: String = cards
-        .iter()
-        .map(|(value, text)| format!(r#"<div class="card"><b>{value}</b><span>{text}</span></div>"#))
-        .collect();
-    format!(r#"<div class="cards">{cards}</div>"#)
+    let mut html = String::new();
+    for (value, text) in cards {
+        write!(html, r#"<div class="card"><b>{value}</b><span>{text}</span></div>"#)
+            .expect("writing to a string cannot fail");
+    }
+    format!(r#"<div class="cards">{html}</div>"#)
 }
 
 /// What bounded the run, how far it is from the least time, and which videos took longest.
 fn why(report: &Report, summary: &Summary) -> String {
     let shares = Shares::of_run(&summary.usage);
     let (bound, faster) = shares.sentences();
-    let mut text = format!("<p><strong>{}</strong></p>", escaped(&bound));
+    let mut text = format!("<p><strong>{}</strong></p>", prose(&bound));
     let least = least(summary);
     if least > 0.0 && summary.seconds > 0.0 {
         let above = (summary.seconds / least - 1.0).max(0.0);
@@ -114,19 +116,30 @@ fn why(report: &Report, summary: &Summary) -> String {
         let idle: Vec<String> = idle.iter().map(|(name, part)| format!("{name} {}", percent(*part))).collect();
         paragraph(&mut text, &format!("Idle: {} of the time.", idle.join(", ")));
     }
-    let mut rows: Vec<&Row> = report.videos.values().filter(|row| row.span.seconds() > 0.0).collect();
-    rows.sort_by(|one, other| other.span.seconds().total_cmp(&one.span.seconds()));
+    let mut rows: Vec<&Row> = report.videos.values().filter(|row| row.work_seconds() > 0.0).collect();
+    rows.sort_by(|one, other| other.work_seconds().total_cmp(&one.work_seconds()));
     let longest: Vec<String> =
-        rows.iter().take(3).map(|row| format!("{} ({})", row.name, time(row.span.seconds()))).collect();
+        rows.iter().take(3).map(|row| format!("{} ({})", row.name, time(row.work_seconds()))).collect();
     if rows.len() > 3 {
-        paragraph(&mut text, &format!("Longest from list to destination: {}.", longest.join(", ")));
+        paragraph(&mut text, &format!("The longest work, waits left out: {}.", longest.join(", ")));
     }
     paragraph(&mut text, &faster);
     text
 }
 
 fn paragraph(html: &mut String, text: &str) {
-    write!(html, "<p>{}</p>", escaped(text)).expect("writing to a string cannot fail");
+    write!(html, "<p>{}</p>", prose(text)).expect("writing to a string cannot fail");
+}
+
+/// Escaped text in which back-ticks enclose code.
+fn prose(text: &str) -> String {
+    let parts = text.split('`').enumerate();
+    parts
+        .map(|(place, part)| match place % 2 {
+            0 => escaped(part),
+            _ => format!("<code>{}</code>", escaped(part)),
+        })
+        .collect()
 }
 
 /// The least time the run could have taken: all downloads, or all core-seconds on all cores.
@@ -161,7 +174,7 @@ fn meter(summary: &Summary) -> String {
         };
         html += &line;
     }
-    html + "</div>"
+    html + r#"</div><p class="note">The longest of the upper bars is the least time this run could have taken.</p>"#
 }
 
 fn table(report: &Report) -> String {
@@ -170,7 +183,7 @@ fn table(report: &Report) -> String {
     if rows.len() > MOST_ROWS {
         let failed = |row: &Row| !matches!(row.outcome, Outcome::Failed(_));
         rows.sort_by(|one, other| {
-            failed(one).cmp(&failed(other)).then(other.span.seconds().total_cmp(&one.span.seconds()))
+            failed(one).cmp(&failed(other)).then(other.work_seconds().total_cmp(&one.work_seconds()))
         });
         rows.truncate(MOST_ROWS);
     }
@@ -218,8 +231,8 @@ fn table_row(row: &Row) -> String {
         known(row.cpu_seconds > 0.0, time(row.cpu_seconds)),
         time(row.span.seconds()),
     ];
-    let cells: String = cells.iter().map(|cell| format!(r#"<td class="n">{cell}</td>"#)).collect();
-    format!(r#"<tr><td>{name}</td><td><span class="out {class}">{outcome}</span></td>{cells}</tr>"#)
+    let cells = cells.join(r#"</td><td class="n">"#);
+    format!(r#"<tr><td>{name}</td><td><span class="out {class}">{outcome}</span></td><td class="n">{cells}</td></tr>"#)
 }
 
 #[cfg(test)]

@@ -56,7 +56,9 @@ fn run(items: u64) -> (Report, Summary) {
     }
     let end = events.iter().map(|event| event.at).fold(0.0, f64::max);
     events.sort_by(|one, other| one.at.total_cmp(&other.at));
-    events.iter().for_each(|event| report.event(event));
+    for event in &events {
+        report.event(event);
+    }
     let mut usage = Usage::default();
     // Four samples a second, but no more than a test has time for.
     let mut at = 0.0;
