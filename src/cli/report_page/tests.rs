@@ -56,9 +56,7 @@ fn run(items: u64) -> (Report, Summary) {
     }
     let end = events.iter().map(|event| event.at).fold(0.0, f64::max);
     events.sort_by(|one, other| one.at.total_cmp(&other.at));
-    for event in &events {
-        report.event(event);
-    }
+    fill(&mut report, &events);
     let mut usage = Usage::default();
     // Four samples a second, but no more than a test has time for.
     let mut at = 0.0;
@@ -78,6 +76,12 @@ fn run(items: u64) -> (Report, Summary) {
         usage,
     };
     (report, summary)
+}
+
+fn fill(report: &mut Report, events: &[Event]) {
+    for event in events {
+        report.event(event);
+    }
 }
 
 fn sample(at: f64, downloads: &[(f64, f64, f64)], encodes: &[(f64, f64)]) -> Usage {
