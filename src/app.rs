@@ -32,13 +32,28 @@ pub struct BadLine {
     pub message: String,
 }
 
+/// What `forebay verify` was asked to check.
+#[derive(Clone, Debug)]
+pub struct VerifyRequest {
+    /// A master playlist: a path, a folder that holds one, or a URL.
+    pub master: String,
+    /// The file that the package was made from.
+    pub source: Option<PathBuf>,
+    /// Folder of key files, to look into encrypted segments.
+    pub keys: Option<PathBuf>,
+    /// Decode some segments of each rendition.
+    pub decode: bool,
+}
+
 /// What `forebay verify` found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Verdict {
-    /// Broken rules, one line each. None means the package is right.
-    pub problems: Vec<String>,
-    /// What was looked at, one line each.
-    pub notes: Vec<String>,
+    /// Whether no rule is broken.
+    pub right: bool,
+    /// The findings for people, safe to print.
+    pub text: String,
+    /// The findings for programs.
+    pub json: serde_json::Value,
 }
 
 /// Where work state lies: as asked, else `.forebay` beside a folder, else the user's state folder.
@@ -69,8 +84,8 @@ pub async fn explain(_config: &Config, _item: &Item) -> Result<Vec<String>, Fail
     std::future::ready(Err(missing())).await
 }
 
-/// Checks a package against the HLS rules, and against its source if one is given.
-pub async fn verify(_config: &Config, _master: &str, _source: Option<&Path>) -> Result<Verdict, Failure> {
+/// Checks a package against the HLS rules.
+pub async fn verify(_config: &Config, _request: VerifyRequest) -> Result<Verdict, Failure> {
     std::future::ready(Err(missing())).await
 }
 

@@ -258,16 +258,18 @@ fn writable(subject: &'static str, folder: &Path) -> Finding {
     if !nearest.is_dir() {
         return Finding::fail(subject, format!("{} is not a folder", nearest.to_string_lossy()));
     }
-    // The kernel's own answer counts rights, read-only mounts and root's powers.
-    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
-    match rustix::fs::access(nearest, access) {
+    match try_write(nearest) {
         Ok(()) => Finding::ok(subject, format!("{shown} can be written{new}")),
-        Err(error) => {
-            let error = std::io::Error::from(error);
-            Finding::fail(subject, format!("{shown} cannot be written: {error}"))
-                .todo("check the rights of that folder")
-        }
+        Err(error) => Finding::fail(subject, format!("{shown} cannot be written: {error}"))
+            .todo("check the rights of that folder"),
     }
+}
+
+/// Makes a file and takes it away: rights alone say nothing of read-only and special file systems.
+fn try_write(folder: &Path) -> std::io::Result<()> {
+    let file = folder.join(format!(".forebay-doctor-{}", std::process::id()));
+    std::fs::File::create_new(&file)?;
+    std::fs::remove_file(&file)
 }
 
 /// The folder itself, or the nearest one above it that is there.

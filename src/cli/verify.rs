@@ -3,42 +3,48 @@
 use std::path::PathBuf;
 
 use super::options::Flags;
-use super::text::{clean, count};
 use super::trouble::Trouble;
 use super::{Exit, block_on, print_out};
-use crate::app;
+use crate::app::{self, VerifyRequest};
 
 const EXAMPLES: &str = "\
 Examples:
   forebay verify /srv/video/talk-1f0c2a9b/master.m3u8
-  forebay verify out/talk/master.m3u8 --source talk.mp4";
+  forebay verify out/talk --source talk.mp4 --keys /srv/keys --decode
+
+Exits with 0 if no rule is broken, with 1 if one is.";
 
 /// Checks a package, ours or anyone's, against the HLS rules.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The master playlist.
+    /// The master playlist: a file, a folder that holds `master.m3u8`, or a URL.
     master: String,
-    /// The file it was made from; its length is compared.
+    /// The file that the package was made from; lengths are compared.
     #[arg(long, value_name = "FILE")]
     source: Option<PathBuf>,
+    /// Folder of key files, to look into encrypted segments.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// Decode the first, the middle and the last segment of each rendition.
+    #[arg(long)]
+    decode: bool,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
     let config = Flags::default().config()?;
-    let verdict = block_on(app::verify(&config, &args.master, args.source.as_deref()))??;
-    for note in &verdict.notes {
-        print_out(&format!("ok    {}", clean(note)));
-    }
-    for problem in &verdict.problems {
-        print_out(&format!("FAIL  {}", clean(problem)));
-    }
-    if verdict.problems.is_empty() {
-        print_out("the package is right");
-        return Ok(Exit::Done);
-    }
-    let problems = u64::try_from(verdict.problems.len()).unwrap_or(u64::MAX);
-    print_out(&format!("{} found", count(problems, "problem")));
-    Ok(Exit::SomeFailed)
+    let request = VerifyRequest {
+        master: args.master.clone(),
+        source: args.source.clone(),
+        keys: args.keys.clone(),
+        decode: args.decode,
+    };
+    let verdict = block_on(app::verify(&config, request))??;
+    let text = if args.json { verdict.json.to_string() } else { verdict.text };
+    print_out(text.trim_end());
+    Ok(if verdict.right { Exit::Done } else { Exit::SomeFailed })
 }
