@@ -104,7 +104,7 @@ fn why(report: &Report, summary: &Summary) -> String {
         paragraph(
             &mut text,
             &format!(
-                "With downloads and encoders perfectly overlapped it could have taken {}; it took {}, {} more.",
+                "At the rates seen, downloads and encodes in perfect overlap take {}; this run took {}, {} more.",
                 time(least),
                 time(summary.seconds),
                 percent(above)
@@ -174,7 +174,7 @@ fn meter(summary: &Summary) -> String {
         };
         html += &line;
     }
-    html + r#"</div><p class="note">The longest of the upper bars is the least time this run could have taken.</p>"#
+    html + r#"</div><p class="note">The longest of the upper bars is the least time this run could have taken at the rates seen.</p>"#
 }
 
 fn table(report: &Report) -> String {
