@@ -169,7 +169,7 @@ impl Reader<'_> {
         Tools {
             ffmpeg: tool("tools.ffmpeg", "ffmpeg"),
             ffprobe: tool("tools.ffprobe", "ffprobe"),
-            yt_dlp: tool("tools.yt-dlp", "yt-dlp"),
+            yt_dlp: self.path("tools.yt-dlp"),
         }
     }
 

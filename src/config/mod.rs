@@ -120,8 +120,8 @@ pub struct Tools {
     pub ffmpeg: PathBuf,
     /// ffprobe.
     pub ffprobe: PathBuf,
-    /// yt-dlp.
-    pub yt_dlp: PathBuf,
+    /// yt-dlp; `None` is the one that `make setup` installs, else the one in `PATH`.
+    pub yt_dlp: Option<PathBuf>,
 }
 
 /// One setting for `forebay config`.

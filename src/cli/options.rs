@@ -1,0 +1,131 @@
+//! Options that several commands share, and the settings they stand for.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use super::trouble::Trouble;
+use crate::config::Config;
+use crate::config::layer::{Flag, Surroundings};
+
+/// What shapes a package.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "The package")]
+pub(super) struct PackageArgs {
+    /// Renditions to make: rungs such as `360p,720p,1080p`, or a ladder of the settings.
+    #[arg(long, value_name = "RUNGS|NAME")]
+    ladder: Option<String>,
+    /// `fast`, `balanced`, `small`, or a profile of the settings.
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// Exact average bitrates instead of capped quality; takes more CPU.
+    #[arg(long)]
+    two_pass: bool,
+    /// Length of a segment, such as `6s`.
+    #[arg(long, value_name = "TIME")]
+    segment: Option<String>,
+    /// Publish what can be decoded of a damaged source instead of failing.
+    #[arg(long)]
+    accept_damaged: bool,
+}
+
+/// How much happens at the same time, and where.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "The machine")]
+pub(super) struct MachineArgs {
+    /// Connections that download at the same time.
+    #[arg(long, value_name = "N")]
+    downloads: Option<String>,
+    /// Objects that are stored at the same time.
+    #[arg(long, value_name = "N")]
+    uploads: Option<String>,
+    /// Encoder threads in all; 0 takes every core.
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+    /// Where sources and chunks lie while they are worked on.
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Downloads wait when this much scratch space is in use, such as `20GB`.
+    #[arg(long, value_name = "SIZE")]
+    scratch_limit: Option<String>,
+}
+
+/// AES-128 of the segments.
+#[derive(Debug, Default, clap::Args)]
+#[command(next_help_heading = "Encryption")]
+pub(super) struct EncryptArgs {
+    /// `aes-128` encrypts every segment; `none` is the default.
+    #[arg(long, value_name = "METHOD")]
+    encrypt: Option<String>,
+    /// Where players get a key: a URI with {key} for its name and, if wanted, {id} for the video's.
+    #[arg(long, value_name = "TEMPLATE")]
+    key_uri: Option<String>,
+    /// Folder that receives the key files; never inside the destination.
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
+    /// A new key every N segments; 0 keeps one for the whole video.
+    #[arg(long, value_name = "N")]
+    rotate: Option<String>,
+}
+
+/// Collects flags that were given as settings.
+#[derive(Debug, Default)]
+pub(super) struct Flags(Vec<Flag>);
+
+impl Flags {
+    fn text(&mut self, name: &'static str, key: &'static str, value: Option<&String>) {
+        self.0.extend(value.map(|value| Flag { name, key, value: value.clone() }));
+    }
+
+    fn path(&mut self, name: &'static str, key: &'static str, value: Option<&PathBuf>) -> Result<(), Trouble> {
+        let text = value.map(|path| path.to_str().ok_or_else(|| Trouble::usage(format!("{name} is not UTF-8"))));
+        self.text(name, key, text.transpose()?.map(String::from).as_ref());
+        Ok(())
+    }
+
+    fn switch(&mut self, name: &'static str, key: &'static str, on: bool) {
+        self.text(name, key, on.then(|| "true".to_owned()).as_ref());
+    }
+
+    /// The settings with these flags on top.
+    pub(super) fn config(self) -> Result<Config, Trouble> {
+        Ok(Config::load(&Surroundings::of_process(self.0), cores())?)
+    }
+}
+
+impl PackageArgs {
+    /// Adds what was given.
+    pub(super) fn add_to(&self, flags: &mut Flags) {
+        flags.text("--ladder", "hls.ladder", self.ladder.as_ref());
+        flags.text("--profile", "hls.profile", self.profile.as_ref());
+        flags.text("--segment", "hls.segment", self.segment.as_ref());
+        flags.switch("--two-pass", "hls.two-pass", self.two_pass);
+        flags.switch("--accept-damaged", "hls.accept-damaged", self.accept_damaged);
+    }
+}
+
+impl MachineArgs {
+    /// Adds what was given.
+    pub(super) fn add_to(&self, flags: &mut Flags) -> Result<(), Trouble> {
+        flags.text("--downloads", "lanes.downloads", self.downloads.as_ref());
+        flags.text("--uploads", "lanes.uploads", self.uploads.as_ref());
+        flags.text("--threads", "lanes.threads", self.threads.as_ref());
+        flags.text("--scratch-limit", "scratch.limit", self.scratch_limit.as_ref());
+        flags.path("--scratch", "scratch.dir", self.scratch.as_ref())
+    }
+}
+
+impl EncryptArgs {
+    /// Adds what was given.
+    pub(super) fn add_to(&self, flags: &mut Flags) -> Result<(), Trouble> {
+        flags.text("--encrypt", "hls.encrypt", self.encrypt.as_ref());
+        flags.text("--key-uri", "hls.key-uri", self.key_uri.as_ref());
+        flags.text("--rotate", "hls.rotate", self.rotate.as_ref());
+        flags.path("--keys", "hls.keys", self.keys.as_ref())
+    }
+}
+
+/// Cores this process may use, by affinity and control groups.
+pub(super) fn cores() -> NonZeroU64 {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u64::try_from(cores).ok().and_then(NonZeroU64::new).unwrap_or(NonZeroU64::MIN)
+}
