@@ -1,5 +1,6 @@
 //! Builds the whole program from settings: the only file that knows every part.
 
+pub mod check;
 pub mod explain;
 pub mod keys;
 
@@ -23,8 +24,6 @@ use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
 use crate::source::list::{self, Entry};
 use crate::source::{SourceSettings, Sources};
-
-pub use crate::source::list::BadLine;
 use crate::storage::{self, Storage};
 use crate::tool::find;
 
@@ -116,7 +115,7 @@ fn source_settings(config: &Config) -> SourceSettings {
         longest_wait: network.longest_wait,
         connections_per_file: u64::from(network.connections_per_file.get()),
         max_bytes: config.limits.bytes,
-        ytdlp: config.tools.yt_dlp.clone(),
+        ytdlp: config.tools.yt_dlp.clone().unwrap_or_default(),
         ytdlp_format: network.format.clone(),
     }
 }

@@ -11,12 +11,13 @@ use super::report::Collector;
 use super::tee::Tee;
 use super::trouble::Trouble;
 use super::{Exit, block_on, json, outcome, print_err, print_out};
-use crate::app::{self, BadLine, HlsRequest};
+use crate::app::{self, HlsRequest};
 use crate::config::Config;
 use crate::engine::{Listener, Summary};
 use crate::model::failure::Failure;
 use crate::model::id;
 use crate::model::item::Item;
+use crate::source::list::BadLine;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -237,6 +238,7 @@ mod tests {
             failed,
             environment,
             parked,
+            stopped: false,
             seconds: 1.0,
             source_seconds: 1.0,
             usage: Usage::default(),

@@ -122,6 +122,7 @@ fn details(what: &What) -> Map<String, Value> {
         What::ChunkEncoded { chunk, cpu_seconds } => json!({ "chunk": chunk, "cpu-seconds": rounded(*cpu_seconds) }),
         What::Uploading { objects, bytes } => json!({ "objects": objects, "bytes": bytes }),
         What::Retrying { stage, why, wait } => json!({ "stage": stage, "why": why, "wait": rounded(*wait) }),
+        What::Would { what } => json!({ "what": what }),
         What::Warning { message } => json!({ "message": message }),
         What::Done { master, objects, bytes } => json!({ "master": master, "objects": objects, "bytes": bytes }),
         What::AlreadyDone { master } => json!({ "master": master }),

@@ -78,6 +78,7 @@ mod tests {
             failed: 1,
             environment: 0,
             parked: 2,
+            stopped: false,
             seconds: 50.0,
             source_seconds: 300.0,
             usage,

@@ -34,7 +34,9 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
         let mut exit = Exit::Done;
         for entry in entries {
             let lines = match entry {
-                Ok(item) => app::explain(&config, &item).await.map_err(|failure| Trouble::from(failure).to_string()),
+                Ok(item) => {
+                    app::explain::explain(&config, &item).await.map_err(|failure| Trouble::from(failure).to_string())
+                }
                 Err(bad) => Err(Trouble::usage(format!("{}: {}", bad.place, bad.message)).to_string()),
             };
             match lines {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::options::Flags;
 use super::trouble::Trouble;
 use super::{Exit, block_on, print_out};
-use crate::app::{self, VerifyRequest};
+use crate::app::check::{VerifyRequest, check};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
         keys: args.keys.clone(),
         decode: args.decode,
     };
-    let verdict = block_on(app::verify(&config, request))??;
+    let verdict = block_on(check(&config, request))??;
     let text = if args.json { verdict.json.to_string() } else { verdict.text };
     print_out(text.trim_end());
     Ok(if verdict.right { Exit::Done } else { Exit::SomeFailed })

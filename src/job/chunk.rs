@@ -16,7 +16,7 @@ use crate::model::fault;
 use crate::model::item::Rank;
 use crate::model::media::Media;
 use crate::plan::decoded;
-use crate::plan::encode::{self, Pass};
+use crate::plan::encode::{self, Entry, Pass};
 use crate::plan::grid::Chunk;
 use crate::plan::hls::{HlsPlan, clock};
 use crate::plan::settings::HlsSettings;
@@ -39,6 +39,11 @@ const TRIES: u32 = 3;
 /// Segments of one chunk that are made and sent at once, so that memory holds
 /// a few of them and not all.
 const SEGMENTS_AT_ONCE: usize = 3;
+
+/// MP3 and Vorbis often begin with packets that refer to what is not there.
+const HARMLESS_SOUND: u64 = 3;
+
+const ACCEPT: &str = "get the file again, or publish what there is with --accept-damaged";
 
 /// What all chunks of an item share.
 pub struct Work<'a> {
@@ -155,36 +160,62 @@ async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition
     Ok(files)
 }
 
+/// Encodes a chunk, from the key frame before it; where that shows a gap, which
+/// may be no more than a seek that went astray, once more from the head of the file.
 async fn encode_video(work: &Work<'_>, chunk: Chunk) -> Result<f64, Failure> {
-    let Work { settings, plan, .. } = work;
-    let video = work.media.video.as_ref().expect("a plan is made only of what has a picture");
+    let (mut cpu_seconds, mut damage) = passes(work, chunk, Entry::KeyFrame).await?;
+    if damage.is_some() && chunk.first_frame > 0 {
+        let (more_seconds, found) = passes(work, chunk, Entry::Head).await?;
+        cpu_seconds += more_seconds;
+        damage = found;
+    }
+    match damage.filter(|_| !fault::mutant("trust-exit-codes")) {
+        None => Ok(cpu_seconds),
+        Some(what) if work.settings.accept_damaged => {
+            (work.report)(What::Warning { message: what });
+            Ok(cpu_seconds)
+        }
+        Some(what) => Err(Failure::permanent(what).hint(ACCEPT)),
+    }
+}
+
+/// All passes over a chunk: CPU seconds, and the damage that was found.
+async fn passes(work: &Work<'_>, chunk: Chunk, entry: Entry) -> Result<(f64, Option<String>), Failure> {
+    let Work { settings, plan, media, source, .. } = work;
+    let video = media.video.as_ref().expect("a plan is made only of what has a picture");
+    let input = encode::Input { source, container: &media.container, video, entry };
     let passes: &[Pass] = if settings.two_pass { &[Pass::First, Pass::Second] } else { &[Pass::Only] };
     let seconds = plan.grid.rate.seconds(chunk.frames);
-    let mut cpu_seconds = 0.0;
+    let (mut cpu_seconds, mut damage) = (0.0, None);
     for (done, &pass) in (0_u32..).zip(passes) {
-        let arguments = encode::chunk(work.source, video, plan, (&chunk, pass), settings, work.folder);
+        let arguments = encode::chunk(&input, plan, (&chunk, pass), settings, work.folder);
         let all = f64::from(u32::try_from(passes.len()).unwrap_or(1));
         let progress = |made: f64| {
             let part = (f64::from(done) + (made / seconds).clamp(0.0, 1.0)) / all;
             (work.report)(What::ChunkProgress { chunk: chunk.number, part });
         };
         let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
-        let report = report.map_err(|failure| damaged(failure, work, chunk.first_frame))?;
+        let report = report.map_err(|failure| refused(failure, work, chunk.first_frame))?;
         cpu_seconds += report.cpu_seconds;
-        let gap = decoded::gap(&report.decoded, &video.timeline, &plan.grid, &chunk, plan.start);
-        if let Some((at, length)) = gap.filter(|_| !fault::mutant("trust-exit-codes")) {
-            let at = clock(at - plan.start);
-            let what =
-                format!("the source is damaged: {length:.1} s of picture could not be decoded, {at} into the video");
-            if !settings.accept_damaged {
-                return Err(
-                    Failure::permanent(what).hint("get the file again, or publish what there is with --accept-damaged")
-                );
-            }
-            (work.report)(What::Warning { message: what });
-        }
+        damage = damage_in(&report, work, &chunk);
     }
-    Ok(cpu_seconds)
+    Ok((cpu_seconds, damage))
+}
+
+fn damage_in(report: &ffmpeg::Report, work: &Work<'_>, chunk: &Chunk) -> Option<String> {
+    let plan = work.plan;
+    let timeline = &work.media.video.as_ref()?.timeline;
+    if report.damaged > 0 {
+        let at = clock(plan.grid.rate.seconds(chunk.first_frame));
+        let first = report.errors.first().map_or(String::new(), |error| format!(" ({})", error.escape_debug()));
+        return Some(format!(
+            "the source is damaged: {} pictures after {at} cannot be decoded whole{first}",
+            report.damaged
+        ));
+    }
+    let (from, length) = decoded::gap(&report.decoded, timeline, &plan.grid, chunk, plan.start)?;
+    let at = clock(from - plan.start);
+    Some(format!("the source is damaged: {length:.1} s of picture cannot be decoded, {at} into the video"))
 }
 
 async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
@@ -196,18 +227,25 @@ async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
     let progress =
         |made: f64| (work.report)(What::ChunkProgress { chunk: number, part: (made / seconds).clamp(0.0, 1.0) });
     let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
-    Ok(report.map_err(|failure| damaged(failure, work, 0))?.cpu_seconds)
+    let report = report.map_err(|failure| refused(failure, work, 0))?;
+    if report.damaged > HARMLESS_SOUND {
+        let what =
+            format!("the source is damaged: {} packets of {} cannot be decoded", report.damaged, rendition.folder);
+        if !settings.accept_damaged && !fault::mutant("trust-exit-codes") {
+            return Err(Failure::permanent(what).hint(ACCEPT));
+        }
+        (work.report)(What::Warning { message: what });
+    }
+    Ok(report.cpu_seconds)
 }
 
-/// Puts ffmpeg's complaint into words: with `-xerror` it ends at the first thing it cannot decode.
-fn damaged(failure: Failure, work: &Work<'_>, first_frame: u64) -> Failure {
-    if failure.class != Class::Permanent || work.settings.accept_damaged {
+/// Puts ffmpeg's own refusal into words.
+fn refused(failure: Failure, work: &Work<'_>, first_frame: u64) -> Failure {
+    if failure.class != Class::Permanent {
         return failure;
     }
     let at = clock(work.plan.grid.rate.seconds(first_frame));
-    failure
-        .context(&format!("the source cannot be decoded after {at}"))
-        .hint("get the file again, or publish what there is with --accept-damaged")
+    failure.context(&format!("the source cannot be encoded after {at}"))
 }
 
 /// Opens and checks what the encoder wrote.

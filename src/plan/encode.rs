@@ -32,6 +32,31 @@ pub const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,lib
 /// among them are pyramids; the same delay in every chunk keeps DTS running on.
 pub const DELAY_FRAMES: u64 = 2;
 
+/// Decoding times run ahead of presentation times by less than this.
+const BEFORE_KEY_FRAME: f64 = 0.5;
+
+/// Where the decoder starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// At the key frame before the chunk.
+    KeyFrame,
+    /// At the head of the file, for sources in which seeking goes astray.
+    Head,
+}
+
+/// What a chunk is decoded from.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The file.
+    pub source: &'a Path,
+    /// ffprobe's name of its container.
+    pub container: &'a str,
+    /// The stream in it.
+    pub video: &'a Video,
+    /// Where the decoder starts.
+    pub entry: Entry,
+}
+
 /// Which run of a chunk this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
@@ -59,24 +84,24 @@ pub fn audio_output(folder: &Path, rendition: usize) -> PathBuf {
 /// chunk is dropped by the grid, not by ffmpeg's own seeking, which would leave
 /// nothing to show where a picture stands still over the edge.
 pub fn chunk(
-    source: &Path,
-    video: &Video,
+    input: &Input<'_>,
     plan: &HlsPlan,
     at: (&Chunk, Pass),
     settings: &HlsSettings,
     folder: &Path,
 ) -> Vec<OsString> {
-    let (chunk, pass) = at;
-    let mut arguments = opening(settings.accept_damaged);
-    arguments.extend(words("-noautorotate -threads 1 -copyts -seek_timestamp 1 -noaccurate_seek -ss"));
-    arguments.push(format!("{:.6}", seek(video, &plan.grid, chunk, plan.start)).into());
-    arguments.extend(input(source));
+    let (Input { source, container, video, entry }, (chunk, pass)) = (input, at);
+    let mut arguments = opening();
+    arguments.extend(words("-noautorotate -threads 1 -copyts"));
+    if *entry == Entry::KeyFrame && chunk.first_frame > 0 {
+        arguments.extend(words("-seek_timestamp 1 -noaccurate_seek -ss"));
+        arguments.push(format!("{:.6}", seek(video, container, plan, chunk)).into());
+    }
+    arguments.extend(reading(source));
     arguments.push("-filter_complex".into());
     arguments.push(filter::graph(video, &plan.grid, chunk, plan.start, &plan.video).into());
     for (number, rendition) in plan.video.iter().enumerate() {
-        arguments.extend(words(&format!(
-            "-map [v{number}] -c:v libx264 -threads 1 -fps_mode passthrough -enc_time_base -1"
-        )));
+        arguments.extend(words(&format!("-map [v{number}] -c:v libx264 -threads 1 -fps_mode passthrough")));
         arguments.extend(encoder(&plan.grid, rendition, settings, pass));
         let statistics = folder.join(format!("pass-{:05}-{number}", chunk.number));
         match pass {
@@ -111,9 +136,9 @@ pub fn audio(
          aformat=sample_fmts=fltp:channel_layouts=stereo,apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
         track.index
     );
-    let mut arguments = opening(settings.accept_damaged);
+    let mut arguments = opening();
     arguments.extend(words("-copyts"));
-    arguments.extend(input(source));
+    arguments.extend(reading(source));
     arguments.extend(["-filter_complex".into(), graph.into()]);
     arguments.extend(words(&format!(
         "-map [a] -c:a aac -ac {CHANNELS} -b:a {}k -fflags +bitexact -flags:a +bitexact",
@@ -144,12 +169,20 @@ fn signed_samples(seconds: f64) -> i64 {
     (seconds * SAMPLE_RATE as f64).round() as i64
 }
 
-/// Where decoding begins: at the chunk, or at the last picture for the part
-/// after it. ffmpeg then goes back to the key frame before.
-fn seek(video: &Video, grid: &Grid, chunk: &Chunk, start: f64) -> f64 {
-    let begin = start + grid.rate.seconds(chunk.first_frame);
-    let last = video.timeline.times.last().copied().unwrap_or(start);
-    begin.min(last)
+/// Where ffmpeg is to look for the key frame that decoding begins with.
+///
+/// Containers with an index go to the key frame at or before a time. The others
+/// go to some packet before it and wait for the next key frame, so they are
+/// sent to a little before the key frame that is known from the packets.
+fn seek(video: &Video, container: &str, plan: &HlsPlan, chunk: &Chunk) -> f64 {
+    let begin = plan.start + plan.grid.rate.seconds(chunk.first_frame);
+    let last = video.timeline.times.last().copied().unwrap_or(plan.start);
+    let begin = begin.min(last);
+    if container.starts_with("mov") || container.starts_with("matroska") {
+        return begin;
+    }
+    let key = video.timeline.keys.iter().rev().find(|key| **key <= begin + 1e-6);
+    key.copied().unwrap_or(plan.start) - BEFORE_KEY_FRAME
 }
 
 fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pass) -> Vec<OsString> {
@@ -174,16 +207,11 @@ fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pas
 }
 
 /// `info` is needed for the decoded frames and the CPU time; `level` tells errors from talk.
-fn opening(accept_damaged: bool) -> Vec<OsString> {
-    let mut arguments =
-        words("-hide_banner -nostdin -y -loglevel level+info -nostats -benchmark -progress pipe:1 -stats_period 0.5");
-    if !accept_damaged {
-        arguments.push("-xerror".into());
-    }
-    arguments
+fn opening() -> Vec<OsString> {
+    words("-hide_banner -nostdin -y -loglevel level+info -nostats -benchmark -progress pipe:1 -stats_period 0.5")
 }
 
-fn input(source: &Path) -> Vec<OsString> {
+fn reading(source: &Path) -> Vec<OsString> {
     let mut arguments = words("-protocol_whitelist file,pipe -format_whitelist");
     arguments.extend([DEMUXERS.into(), "-codec_whitelist".into(), DECODERS.into(), "-i".into(), file(source)]);
     arguments
@@ -216,31 +244,35 @@ mod tests {
         arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 
+    fn of(media: &crate::model::media::Media, source: &'static str, number: u64, pass: Pass) -> String {
+        let plan = hls::plan(media, &settings()).unwrap();
+        let video = media.video.as_ref().unwrap();
+        let input = Input { source: Path::new(source), container: &media.container, video, entry: Entry::KeyFrame };
+        line(&chunk(&input, &plan, (&plan.grid.chunk(number), pass), &settings(), Path::new("/w")))
+    }
+
     #[test]
     fn ffmpeg_gets_a_local_file_and_closed_lists() {
-        let media = media(10.0, |_| true);
-        let plan = hls::plan(&media, &settings()).unwrap();
-        let video = media.video.as_ref().unwrap();
-        let at = (&plan.grid.chunk(1), Pass::Only);
-        let arguments = chunk(Path::new("/s/-a %05d\n.mp4"), video, &plan, at, &settings(), Path::new("/w"));
-        let text = line(&arguments);
+        let text = of(&media(10.0, |_| true), "/s/-a %05d\n.mp4", 1, Pass::Only);
         assert!(text.contains("-protocol_whitelist file,pipe -format_whitelist mov,"), "{text}");
         assert!(text.contains("-i file:/s/-a %05d\n.mp4 "), "{text}");
         assert!(text.contains("-ss 6.000000 "), "{text}");
         assert!(text.ends_with("-f mp4 file:/w/chunk-00001-2.mp4"), "{text}");
         assert_eq!(text.matches("-c:v libx264 -threads 1").count(), 3);
-        assert!(text.contains("-xerror"));
+    }
+
+    #[test]
+    fn without_an_index_seeking_aims_before_the_key_frame() {
+        let stream = crate::model::media::Media { container: "mpegts".into(), ..media(10.0, |_| true) };
+        assert!(of(&stream, "/s", 1, Pass::Only).contains("-ss 5.500000 "));
+        assert!(!of(&stream, "/s", 0, Pass::Only).contains("-ss "));
     }
 
     #[test]
     fn two_passes_share_their_statistics() {
         let media = media(10.0, |_| true);
-        let plan = hls::plan(&media, &settings()).unwrap();
-        let video = media.video.as_ref().unwrap();
-        let at = |pass| {
-            line(&chunk(Path::new("/s"), video, &plan, (&plan.grid.chunk(0), pass), &settings(), Path::new("/w")))
-        };
-        assert!(at(Pass::First).contains("-b:v 2100k") && at(Pass::First).ends_with("-f null -"));
-        assert!(at(Pass::Second).contains("-pass 2 -passlogfile /w/pass-00000-0"));
+        let first = of(&media, "/s", 0, Pass::First);
+        assert!(first.contains("-b:v 2100k") && first.ends_with("-f null -"), "{first}");
+        assert!(of(&media, "/s", 0, Pass::Second).contains("-pass 2 -passlogfile /w/pass-00000-0"));
     }
 }

@@ -16,6 +16,12 @@ const SILENCE: Duration = Duration::from_mins(2);
 /// Downloads, uploads and the terminal go before encoders.
 const NICE: i32 = 5;
 
+/// What ffmpeg says of a picture that it shows although a part of it is made up,
+/// and of a packet that it gives up, before and since version 7. It exits 0 all
+/// the same; `-xerror` would end it for the first, and for much that is harmless.
+const DAMAGE: [&str; 3] =
+    ["corrupt decoded frame", "Error while decoding stream", "Error submitting packet to decoder"];
+
 /// What a run of ffmpeg showed. Its exit status was 0, which proves nothing alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Report {
@@ -23,8 +29,10 @@ pub struct Report {
     pub decoded: Vec<f64>,
     /// CPU seconds, user and system.
     pub cpu_seconds: f64,
-    /// The first lines it marked as errors.
+    /// The first lines it marked as errors. Many are harmless, at the edge of an open GOP above all.
     pub errors: Vec<String>,
+    /// Pictures or packets it says it could not decode, or only in part.
+    pub damaged: u64,
 }
 
 /// What a line of ffmpeg's output means to us.
@@ -34,6 +42,7 @@ enum Line<'a> {
     Cpu(f64),
     OutTime(f64),
     Error(&'a str),
+    Damage,
     Talk,
 }
 
@@ -59,6 +68,7 @@ pub async fn encode(
                 progress(seconds);
                 return true;
             }
+            Line::Damage => report.damaged += 1,
             Line::Error(text) if report.errors.len() < 20 => report.errors.push(text.into()),
             _ => {}
         }
@@ -85,6 +95,9 @@ fn read(output: Output, line: &str) -> Line<'_> {
     if let Some((_, times)) = line.split_once("bench: utime=") {
         let numbers = times.split_whitespace().map(|word| word.trim_start_matches("stime=").trim_end_matches('s'));
         return Line::Cpu(numbers.take(2).filter_map(|number| number.parse::<f64>().ok()).sum());
+    }
+    if DAMAGE.iter().any(|words| line.contains(words)) {
+        return Line::Damage;
     }
     for mark in ["[error] ", "[fatal] ", "[panic] "] {
         if let Some((_, text)) = line.split_once(mark) {
@@ -129,5 +142,10 @@ mod tests {
         assert_eq!(read(Output::Out, "out_time_us=N/A"), Line::Talk);
         assert_eq!(read(Output::Err, "[h264 @ 0x5] [error] Invalid NAL"), Line::Error("Invalid NAL"));
         assert_eq!(read(Output::Err, "[info] Stream mapping:"), Line::Talk);
+        assert_eq!(read(Output::Err, "[warning] file:a.mp4: corrupt decoded frame in stream 0"), Line::Damage);
+        assert_eq!(
+            read(Output::Err, "[h264 @ 0x5] [error] mmco: unref short failure"),
+            Line::Error("mmco: unref short failure")
+        );
     }
 }
