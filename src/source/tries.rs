@@ -19,6 +19,8 @@ pub(super) enum Trouble {
     Slow(Failure),
     /// The server's bytes are not those we began with: start over.
     Changed(String),
+    /// The server does not serve us as we are.
+    Refused(Failure),
     /// Another try gives the same.
     Final(Failure),
 }
