@@ -293,7 +293,7 @@ async fn a_dripping_server_is_given_up() {
     // Also when it begins well.
     server.set(|behaviour| {
         behaviour.body = Arc::new(media(50_000));
-        behaviour.pace = Some((600, Duration::from_millis(900)));
+        behaviour.pace = Some((200, Duration::from_millis(300)));
     });
     let failure = bench.get(&server, "/b.mp4").await.err().unwrap();
     assert!(failure.what.contains("was slower than 1024 bytes/s"), "{failure}");

@@ -68,7 +68,7 @@ impl Tries {
 
 /// Anything between nothing and the doubled wait, so that many who failed together do not return together.
 fn jitter(failures: u32) -> Duration {
-    let longest = FIRST_WAIT.saturating_mul(1 << failures.min(16));
+    let longest = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let part = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
     longest.mul_f64(part)
 }
