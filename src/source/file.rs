@@ -43,7 +43,6 @@ pub(super) async fn fetch(
     let shown = path.to_string_lossy().escape_debug().to_string();
     let (file, before) = open(path, &shown).await?;
     let mut room = Room::new(context, u64::MAX, shown.clone());
-    room.check(0)?;
     if before.bytes == 0 {
         return Err(Failure::permanent(format!("`{shown}` is empty (0 bytes)")));
     }
@@ -51,14 +50,17 @@ pub(super) async fn fetch(
         let (bytes, most) = (before.bytes, settings.max_bytes);
         return Err(Failure::permanent(format!("`{shown}` has {bytes} bytes, and at most {most} are allowed")));
     }
-    let (place, sha256) = if before.remote {
+    if before.remote {
         room.reserve(before.bytes).await?;
-        let _permit = context.disk.acquire(context.rank, 1).await;
+    }
+    let permit = context.disk.acquire(context.rank, 1).await;
+    let (place, sha256) = if before.remote {
         copy(&file, before.bytes, &shown, folder, context).await?
     } else {
         let hashed = hash::of_file(&file, before.bytes).await;
         (path.to_path_buf(), hashed.map_err(|error| unreadable(&shown, &error))?)
     };
+    drop(permit);
     let after = open(path, &shown).await?.1;
     if (after.bytes, after.modified, after.inode) != (before.bytes, before.modified, before.inode) {
         return Err(

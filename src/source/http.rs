@@ -67,6 +67,8 @@ pub(super) async fn is_media(client: &Client, input: &Input<'_>, context: &Fetch
     };
     match opened {
         Ok(opened) => Ok(looks(&opened.answer.content_type, &opened.head) == Looks::Media),
+        // Many sites turn away what is no browser. yt-dlp knows how to speak to them.
+        Err(Trouble::Refused(_)) => Ok(false),
         Err(trouble) => Err(failure(trouble)),
     }
 }
@@ -148,10 +150,9 @@ fn same(answer: &Answer, record: &Record) -> bool {
     let size = answer.whole_size().zip(record.bytes).map(|(now, then)| now == then);
     match (etag, date, size) {
         (_, _, Some(false)) => false,
-        // Twin servers give one file two tags, and the same date.
-        (Some(false), Some(true), Some(true)) => true,
+        // Twin servers give one file two tags, and the same date. Who says nothing says nothing new.
+        (Some(false), Some(true), Some(true)) | (None, None, _) => true,
         (Some(same), _, _) | (None, Some(same), _) => same,
-        (None, None, _) => true,
     }
 }
 
@@ -276,14 +277,12 @@ async fn open_once(client: &Client, input: &Input<'_>, permit: Permit<Rank>, ran
         }
         Ok(())
     };
-    match tokio::time::timeout(patience, read).await {
-        Ok(outcome) => outcome?,
-        Err(_) => {
-            let (shown, rate) = (input.shown(), client.settings.min_bytes_per_second);
-            let what = format!("`{shown}` was slower than {rate} bytes/s for {} s", patience.as_secs_f64());
-            return Err(Trouble::Slow(Failure::temporary(what)));
-        }
-    }
+    let Ok(outcome) = tokio::time::timeout(patience, read).await else {
+        let (shown, rate) = (input.shown(), client.settings.min_bytes_per_second);
+        let what = format!("`{shown}` was slower than {rate} bytes/s for {} s", patience.as_secs_f64());
+        return Err(Trouble::Slow(Failure::temporary(what)));
+    };
+    outcome?;
     if head.is_empty() {
         return Err(refused("is empty (0 bytes)"));
     }
@@ -307,7 +306,9 @@ fn record(mark: &Mark) -> Record {
 
 fn failure(trouble: Trouble) -> Failure {
     match trouble {
-        Trouble::Again(failure, _) | Trouble::Slow(failure) | Trouble::Final(failure) => failure,
+        Trouble::Again(failure, _) | Trouble::Slow(failure) | Trouble::Refused(failure) | Trouble::Final(failure) => {
+            failure
+        }
         Trouble::Changed(why) => Failure::temporary(format!("{why}, again and again")),
     }
 }

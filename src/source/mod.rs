@@ -59,7 +59,7 @@ pub struct FetchContext<'a> {
     pub rank: Rank,
     /// Connections.
     pub network: &'a Lane<Rank>,
-    /// Readers of network file systems.
+    /// Readers of files.
     pub disk: &'a Lane<Rank>,
     /// Bytes of scratch space.
     pub room: &'a Lane<Rank>,
@@ -145,7 +145,7 @@ impl Sources {
     /// Finds out id, title and key without a download. Files, manifests and URLs whose path ends
     /// in a media extension are known without any request.
     pub async fn identify(&self, item: &Item, context: &FetchContext<'_>) -> Result<Identity, Failure> {
-        stoppable(context, self.look(item, context)).await
+        stoppable(context, Box::pin(self.look(item, context))).await
     }
 
     async fn look(&self, item: &Item, context: &FetchContext<'_>) -> Result<Identity, Failure> {
@@ -207,7 +207,7 @@ impl Sources {
         folder: &Path,
         context: &FetchContext<'_>,
     ) -> Result<Fetched, Failure> {
-        stoppable(context, self.bring(item, identity, folder, context)).await
+        stoppable(context, Box::pin(self.bring(item, identity, folder, context))).await
     }
 
     async fn bring(

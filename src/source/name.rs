@@ -111,14 +111,20 @@ fn shown_bytes(bytes: &[u8]) -> String {
         for character in chunk.valid().chars() {
             if character.is_control() || character == '%' {
                 let mut buffer = [0; 4];
-                character.encode_utf8(&mut buffer).bytes().for_each(|byte| shown.push_str(&format!("%{byte:02X}")));
+                shown.extend(character.encode_utf8(&mut buffer).bytes().flat_map(escaped));
             } else {
                 shown.push(character);
             }
         }
-        chunk.invalid().iter().for_each(|byte| shown.push_str(&format!("%{byte:02X}")));
+        shown.extend(chunk.invalid().iter().copied().flat_map(escaped));
     }
     shown
+}
+
+/// `%XX`.
+fn escaped(byte: u8) -> [char; 3] {
+    let digit = |digit: u8| char::from_digit(u32::from(digit), 16).unwrap_or('0').to_ascii_uppercase();
+    ['%', digit(byte >> 4), digit(byte & 15)]
 }
 
 /// The id of an input that nobody has named.

@@ -41,6 +41,13 @@ pub(super) struct Wanted<'a> {
     pub(super) bytes: Option<u64>,
 }
 
+/// Why a download ended without a file.
+enum Stop {
+    /// So many bytes of scratch space are needed.
+    Short(u64),
+    Failed(Failure),
+}
+
 impl Pages {
     pub(super) fn new(settings: SourceSettings) -> Self {
         Self { settings, program: OnceCell::new() }
@@ -91,21 +98,22 @@ impl Pages {
         room.reserve(guess).await?;
         let mut tries = Tries::default();
         loop {
-            let mut short = None;
             let permit = context.network.acquire(context.rank, 1).await;
-            let path = self.download(program, wanted, &folder, context, &mut room, &mut short).await;
+            let page = self.page(program, wanted.item, wanted.url, context);
+            let path = self.download(&page, &folder, context, &mut room).await;
             drop(permit);
             match path {
-                Err(_) if short.is_some() => {
+                Err(Stop::Short(bytes)) => {
                     // The files go with the space they filled, so that nothing lies there unaccounted.
                     clear(&folder).await?;
-                    room.reserve(short.unwrap_or_default()).await?;
+                    room.reserve(bytes).await?;
                 }
-                Err(failure) if failure.class == Class::Temporary => {
+                Err(Stop::Failed(failure)) if failure.class == Class::Temporary => {
                     tries.again(failure, None, &self.settings, context).await?;
                 }
-                path => {
-                    let finished = finish(path?, &folder, wanted).await?;
+                Err(Stop::Failed(failure)) => return Err(failure),
+                Ok(path) => {
+                    let finished = finish(path, &folder, wanted).await?;
                     return Ok(fetched(finished, wanted, room, context));
                 }
             }
@@ -114,13 +122,11 @@ impl Pages {
 
     async fn download(
         &self,
-        program: &Path,
-        wanted: &Wanted<'_>,
+        page: &Page<'_>,
         folder: &Path,
         context: &FetchContext<'_>,
         room: &mut Room<'_>,
-        short: &mut Option<u64>,
-    ) -> Result<PathBuf, Failure> {
+    ) -> Result<PathBuf, Stop> {
         let settings = &self.settings;
         let wish = Wish {
             format: &settings.ytdlp_format,
@@ -128,18 +134,19 @@ impl Pages {
             max_bytes: settings.max_bytes,
             least: (settings.min_bytes_per_second, settings.slow_window),
         };
-        let page = self.page(program, wanted.item, wanted.url, context);
-        ytdlp::download(&page, &wish, |bytes, total| {
+        let mut short = None;
+        let path = ytdlp::download(page, &wish, |bytes, total| {
             (context.report)(What::Downloading { bytes, total });
             let needed = bytes.saturating_mul(2).min(room.most());
-            let fits = needed <= room.bytes()
-                || room.try_reserve(needed.max(room.bytes() + GUESS).min(room.most())) == Ok(true);
+            let more = needed.max(room.bytes() + GUESS).min(room.most());
+            let fits = needed <= room.bytes() || room.try_reserve(more) == Ok(true);
             if !fits {
-                *short = Some(needed.saturating_mul(2).min(room.most()));
+                short = Some(needed.saturating_mul(2).min(room.most()));
             }
             fits
         })
-        .await
+        .await;
+        path.map_err(|failure| short.map_or(Stop::Failed(failure), Stop::Short))
     }
 
     fn page<'a>(&self, program: &'a Path, item: &'a Item, url: &'a Url, context: &FetchContext<'a>) -> Page<'a> {
@@ -156,17 +163,24 @@ impl Pages {
         let made = own.clone();
         blocking_or(&writing(&own), move || {
             std::fs::create_dir_all(&made)?;
-            for entry in folder.read_dir()? {
-                let other = entry?.file_name();
-                if other.to_string_lossy().starts_with("page-") && *other != *name {
-                    std::fs::remove_dir_all(folder.join(other))?;
-                }
-            }
-            Ok(())
+            remove(&folder, |other| other.starts_with("page-") && other != name)?;
+            // A kill left them, with secrets in them.
+            remove(&made, |other| other.starts_with(ytdlp::LETTER))
         })
         .await?;
         Ok(own)
     }
+}
+
+/// Removes the folders in `folder` whose names are `unwanted`.
+fn remove(folder: &Path, unwanted: impl Fn(&str) -> bool) -> std::io::Result<()> {
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        if unwanted(&entry.file_name().to_string_lossy()) {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 async fn clear(folder: &Path) -> Result<(), Failure> {

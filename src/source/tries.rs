@@ -19,6 +19,8 @@ pub(super) enum Trouble {
     Slow(Failure),
     /// The server's bytes are not those we began with: start over.
     Changed(String),
+    /// The server does not serve us as we are.
+    Refused(Failure),
     /// Another try gives the same.
     Final(Failure),
 }
@@ -66,7 +68,7 @@ impl Tries {
 
 /// Anything between nothing and the doubled wait, so that many who failed together do not return together.
 fn jitter(failures: u32) -> Duration {
-    let longest = FIRST_WAIT.saturating_mul(1 << failures.min(16));
+    let longest = FIRST_WAIT.saturating_mul(1 << failures.saturating_sub(1).min(16));
     let part = f64::from(getrandom::u32().unwrap_or(u32::MAX / 2)) / f64::from(u32::MAX);
     longest.mul_f64(part)
 }

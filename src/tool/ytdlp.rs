@@ -18,13 +18,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::model::failure::Failure;
+use crate::model::failure::{Class, Failure};
 
 use super::child::{self, ChildError, Ended, Order, Output};
 use super::ytdlp_error;
 
 /// Older versions have known holes: CVE-2026-50019, -50023, -50574 and others.
 pub const OLDEST: &str = "2026.07.04";
+
+/// Folders with the URL and headers for one run begin with this.
+pub const LETTER: &str = ".ask-";
 
 /// Asking a page takes 4 to 10 s on a busy machine; some sites make it solve riddles first.
 const LOOK: Duration = Duration::from_mins(3);
@@ -132,9 +135,7 @@ pub async fn identify(page: &Page<'_>, format: &str) -> Result<Found, Failure> {
         [video] => found(video, page.url),
         [video, ..] => {
             let count = ["playlist_count", "n_entries"].iter().find_map(|key| video.get(key)?.as_u64());
-            let count = count.map_or("several".into(), |count| count.to_string());
-            let shown = crate::model::secret::masked_url(page.url);
-            Err(Failure::permanent(format!("`{shown}` holds {count} videos")).hint("list them one by one"))
+            Err(several(page, &count.map_or("several".into(), |count| count.to_string())))
         }
     }
 }
@@ -173,11 +174,11 @@ pub async fn download(
     let stop = page.cancel.child_token();
     let watch = Mutex::new(Watch::new());
     let mut files = HashMap::new();
-    let mut path = None;
+    let mut paths = Vec::new();
     let outcome = {
         let run = child::run(&order, &stop, |output, line| {
             if let Some(json) = line.strip_prefix("F ").filter(|_| output == Output::Out) {
-                path = serde_json::from_str::<PathBuf>(json).ok();
+                paths.extend(serde_json::from_str::<PathBuf>(json).ok());
             } else if let Some(json) = line.strip_prefix("P ") {
                 let Ok(told) = serde_json::from_str::<Value>(json) else { return true };
                 let (bytes, total) = bytes(&told, &mut files);
@@ -205,17 +206,25 @@ pub async fn download(
         }
         outcome => outcome.map_err(|error| could_not_run(error, page.program))?,
     };
-    arrived(&ended, path, wish, page)
+    arrived(&ended, &paths, wish, page)
 }
 
 /// Exit code 0 and no file, or an empty one, is not a download.
-fn arrived(ended: &Ended, path: Option<PathBuf>, wish: &Wish<'_>, page: &Page<'_>) -> Result<PathBuf, Failure> {
+fn arrived(ended: &Ended, paths: &[PathBuf], wish: &Wish<'_>, page: &Page<'_>) -> Result<PathBuf, Failure> {
     if !ended.status.success() {
-        return Err(ytdlp_error::failure(&ended.last_lines, page.url));
+        let failure = ytdlp_error::failure(&ended.last_lines, page.url);
+        return Err(match failure.class {
+            Class::Environment => failure.context(&format!("in `{}`", wish.folder.display())),
+            _ => failure,
+        });
     }
-    let Some(path) = path else {
-        let what = format!("yt-dlp brought no file of at most {} bytes from `{}`", wish.max_bytes, shown(page));
-        return Err(Failure::permanent(what));
+    let path = match paths {
+        [path] => path,
+        [] => {
+            let what = format!("yt-dlp brought no file of at most {} bytes from `{}`", wish.max_bytes, shown(page));
+            return Err(Failure::permanent(what));
+        }
+        _ => return Err(several(page, "several")),
     };
     // Relative to the folder it ran in.
     let path = wish.folder.join(path);
@@ -223,6 +232,10 @@ fn arrived(ended: &Ended, path: Option<PathBuf>, wish: &Wish<'_>, page: &Page<'_
         Ok(about) if about.is_file() && about.len() > 0 => Ok(path),
         _ => Err(Failure::temporary(format!("yt-dlp brought an empty file from `{}`", shown(page)))),
     }
+}
+
+fn several(page: &Page<'_>, count: &str) -> Failure {
+    Failure::permanent(format!("`{}` holds {count} videos", shown(page))).hint("list them one by one")
 }
 
 fn shown(page: &Page<'_>) -> String {
@@ -308,7 +321,7 @@ struct Letter {
 
 impl Letter {
     fn write(beside: &Path, page: &Page<'_>) -> Result<Self, Failure> {
-        let name = format!(".ask-{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default());
+        let name = format!("{LETTER}{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default());
         let folder = beside.join(name);
         let write = || {
             fs::DirBuilder::new().mode(0o700).create(&folder)?;

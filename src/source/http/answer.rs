@@ -70,20 +70,17 @@ fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
 /// Why this status brings no media. `shown` is the masked URL.
 pub(super) fn refusal(response: &Response, shown: &str) -> Trouble {
     let status = response.status().as_u16();
-    let permanent = |what: &str| Trouble::Final(Failure::permanent(format!("`{shown}` {what} ({status})")));
+    let permanent = |what: &str| Failure::permanent(format!("`{shown}` {what} ({status})"));
     match status {
-        401 => Trouble::Final(
-            Failure::permanent(format!("`{shown}` wants a login (401)"))
-                .hint("a YAML or JSONL list can give the `headers` to send"),
-        ),
-        403 => permanent("refuses access"),
-        404 => permanent("was not found"),
-        407 => permanent("is behind a proxy that wants a login"),
-        410 => permanent("is gone for good"),
+        401 => Trouble::Refused(permanent("wants a login").hint("a YAML or JSONL list can give the `headers` to send")),
+        403 => Trouble::Refused(permanent("refuses access")),
+        404 => Trouble::Final(permanent("was not found")),
+        407 => Trouble::Final(permanent("is behind a proxy that wants a login")),
+        410 => Trouble::Final(permanent("is gone for good")),
         429 => again(response, format!("`{shown}` asks for fewer requests (429)")),
         408 | 425 => again(response, format!("`{shown}` asks to try again ({status})")),
         500..=599 => again(response, format!("`{shown}` has a server error ({status})")),
-        _ => permanent("gave an answer that is no file"),
+        _ => Trouble::Refused(permanent("gave an answer that is no file")),
     }
 }
 

@@ -75,13 +75,11 @@ impl Client {
                 self.http.request(question.method.clone(), url.clone()).headers(headers(input, &url, question));
             let shown = masked_url(&url);
             let patience = self.settings.slow_window;
-            let response = match tokio::time::timeout(patience, request.send()).await {
-                Ok(response) => response.map_err(|error| could_not(&error, &shown))?,
-                Err(_) => {
-                    let what = format!("`{shown}` gave no answer for {} s", patience.as_secs());
-                    return Err(Trouble::Again(Failure::temporary(what), None));
-                }
+            let Ok(response) = tokio::time::timeout(patience, request.send()).await else {
+                let what = format!("`{shown}` gave no answer for {} s", patience.as_secs());
+                return Err(Trouble::Again(Failure::temporary(what), None));
             };
+            let response = response.map_err(|error| could_not(&error, &shown))?;
             match response.status().as_u16() {
                 200 | 206 | 416 => return Ok((response, url)),
                 301 | 302 | 303 | 307 | 308 => url = target(&response, &url)?,

@@ -165,7 +165,7 @@ impl<'a> Part<'a> {
                     };
                 }
                 Ok(Err(error)) => return Err(could_not(&error, &shown)),
-                Err(_) => return Err(gate.too_slow(&shown)),
+                Err(_) => return Err(gate.stalled(&shown)),
             }
         }
     }
@@ -264,6 +264,11 @@ struct Gate<'s> {
 }
 
 impl Gate<'_> {
+    fn stalled(&self, shown: &str) -> Trouble {
+        let seconds = self.settings.slow_window.as_secs_f64() / 2.0;
+        Trouble::Slow(Failure::temporary(format!("`{shown}` sent nothing for {seconds} s")))
+    }
+
     fn too_slow(&self, shown: &str) -> Trouble {
         let (rate, window) = (self.settings.min_bytes_per_second, self.settings.slow_window.as_secs_f64());
         Trouble::Slow(Failure::temporary(format!("`{shown}` was slower than {rate} bytes/s for {window} s")))

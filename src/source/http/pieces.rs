@@ -144,7 +144,9 @@ impl Pieces<'_> {
         let asked = self.client.ask(self.input, &question).await;
         let (mut response, at) = match asked {
             Ok(answer) => answer,
-            Err(Trouble::Final(failure)) if at.is_some_and(|at| at != *self.input.url) => {
+            Err(Trouble::Final(failure) | Trouble::Refused(failure))
+                if at.as_ref().is_some_and(|at| at != self.input.url) =>
+            {
                 // Where a redirect led may be signed for a short time only. The input's own URL has the last word.
                 self.shared().at = None;
                 return Err(Trouble::Again(failure, None));

@@ -70,7 +70,7 @@ fn value(value: Value) -> Drafts {
 }
 
 fn object(map: &Map<String, Value>) -> Drafts {
-    for key in map.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+    if let Some(key) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(format!("unknown key `{}`; did you mean `{}`?", key.escape_debug(), nearest(key)));
     }
     let input = match (text(map, "url")?, text(map, "input")?) {

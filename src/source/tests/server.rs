@@ -1,6 +1,7 @@
 //! A small HTTP server that behaves as badly as it is told.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -35,7 +36,6 @@ pub(super) struct Behaviour {
 #[derive(Clone, Debug)]
 pub(super) struct Request {
     pub(super) method: String,
-    pub(super) path: String,
     pub(super) headers: Vec<(String, String)>,
 }
 
@@ -139,10 +139,9 @@ async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Reque
             line => lines.push(line.to_owned()),
         }
     }
-    let mut words = lines[0].split(' ').map(str::to_owned);
-    let (method, path) = (words.next().unwrap(), words.next().unwrap());
+    let method = lines[0].split(' ').next().unwrap().to_owned();
     let pair = |line: &String| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
-    Ok(Some(Request { method, path, headers: lines.iter().skip(1).filter_map(pair).collect() }))
+    Ok(Some(Request { method, headers: lines.iter().skip(1).filter_map(pair).collect() }))
 }
 
 /// Sends the body. Answers whether the connection stays open.
@@ -159,16 +158,16 @@ async fn answer(stream: &mut TcpStream, request: &Request, behaviour: &Behaviour
     };
     let mut head = format!("HTTP/1.1 {status} Fine\r\nContent-Type: {}\r\n", behaviour.content_type);
     if behaviour.length {
-        head += &format!("Content-Length: {}\r\n", to - from);
+        write!(head, "Content-Length: {}\r\n", to - from).unwrap();
     } else {
         head += "Connection: close\r\n";
     }
     if let Some(etag) = &behaviour.etag {
-        head += &format!("ETag: {etag}\r\n");
+        write!(head, "ETag: {etag}\r\n").unwrap();
     }
     if status == 206 {
         let (first, last) = (from as u64 + behaviour.lie, (to - 1) as u64 + behaviour.lie);
-        head += &format!("Content-Range: bytes {first}-{last}/{}\r\n", size as u64 + behaviour.lie);
+        write!(head, "Content-Range: bytes {first}-{last}/{}\r\n", size as u64 + behaviour.lie).unwrap();
     }
     stream.write_all((head + "\r\n").as_bytes()).await?;
     if request.method == "HEAD" {
