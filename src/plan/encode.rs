@@ -208,7 +208,11 @@ fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pas
 
 /// `info` is needed for the decoded frames and the CPU time; `level` tells errors from talk.
 fn opening() -> Vec<OsString> {
-    words("-hide_banner -nostdin -y -loglevel level+info -nostats -benchmark -progress pipe:1 -stats_period 0.5")
+    // The rate of errors at which ffmpeg gives up means little: we judge by what came out.
+    words(
+        "-hide_banner -nostdin -y -loglevel level+info -nostats -benchmark -max_error_rate 1 \
+         -progress pipe:1 -stats_period 0.5",
+    )
 }
 
 fn reading(source: &Path) -> Vec<OsString> {
