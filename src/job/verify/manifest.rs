@@ -206,6 +206,7 @@ fn files(root: &Path, findings: &mut Findings) -> Vec<PathBuf> {
             }
         }
     }
+    files.sort();
     files
 }
 

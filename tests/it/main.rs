@@ -1,0 +1,3 @@
+//! Tests of whole features, in one binary.
+
+mod verify;
