@@ -348,7 +348,7 @@ fn damage_in_the_media_is_found() {
         package.change_media("360p", 1, |bytes| bytes.truncate(bytes.len() / 188 * 2 / 3 * 188));
     });
     check(&["R21"], |package| package.change_media("360p", 1, |bytes| bytes[188 + 12] ^= 0xff));
-    check(&["R10", "R24", "R26"], |package| {
+    check(&["R07", "R10", "R24", "R26", "R41"], |package| {
         // Two segments in the wrong order.
         let swap = |from: usize, to: usize| {
             let bytes = plain()["360p"][from].1.clone();
@@ -461,7 +461,7 @@ fn serve(package: &Package) -> String {
             let path = path.split('?').next().unwrap_or_default();
             let (status, body) = match fs::read(root.join(path)) {
                 Ok(body) => ("200 OK", body),
-                Err(_) if path == "away.ts" => ("302 Found\r\nLocation: http://127.0.0.2:9/x", Vec::new()),
+                Err(_) if path.ends_with("away.ts") => ("302 Found\r\nLocation: http://127.0.0.2:9/x", Vec::new()),
                 Err(_) => ("404 Not Found", Vec::new()),
             };
             let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
@@ -478,9 +478,14 @@ fn a_package_behind_a_url_is_checked_alike() {
     let url = serve(&package);
     let report = run(Location::parse(&format!("{url}/master.m3u8?sig=1")), package.options()).unwrap();
     assert_eq!((rules(&report), report.segments), (vec![], 10), "\n{}", render(&report));
+    package.edit("g1/180p/index.m3u8", "00001.ts", "../../away.ts");
+    package.edit("g1/180p/index.m3u8", "00002.ts", "away.ts");
     fs::remove_file(package.path("g1/360p/00001.ts")).unwrap();
     let report = run(Location::parse(&format!("{url}/master.m3u8")), package.options()).unwrap();
     assert_eq!(rules(&report), ["R04", "R55"], "\n{}", render(&report));
+    for reason in ["leads to a folder above", "redirects to another server", "it is not there"] {
+        assert!(render(&report).contains(reason), "{reason} is not in\n{}", render(&report));
+    }
 }
 
 #[test]

@@ -68,8 +68,7 @@ async fn decode(
         }
         true
     });
-    let Ended { status, last_lines } =
-        ended.await.map_err(|error| Failure::environment(crate::job::verify::chain(&error)))?;
+    let Ended { status, last_lines } = ended.await.map_err(|error| Failure::environment(super::chain(&error)))?;
     let name = rendition.segment(index);
     let said = last_lines.iter().map(|line| line.trim()).find(|line| !line.starts_with("Last message repeated"));
     if let Some(line) = said {
