@@ -98,6 +98,11 @@ pub(super) fn only_in_master(tag: &str) -> bool {
     MASTER.contains(&tag)
 }
 
+/// Whether the tag makes a playlist a media playlist, unless it is a master playlist.
+pub(super) fn only_in_media(tag: &str) -> bool {
+    MEDIA.contains(&tag)
+}
+
 /// Cuts bytes into lines. What is not UTF-8 is replaced and is a problem.
 pub(super) fn split(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<Line> {
     let text = String::from_utf8_lossy(bytes);

@@ -44,15 +44,16 @@ pub enum Kind {
     Media(media::Media),
 }
 
-/// Reads a playlist. A file that is none gives an empty media playlist with problems.
+/// Reads a playlist. A file that lists nothing gives an empty master playlist.
 pub fn read(bytes: &[u8]) -> Playlist {
     let mut problems = Vec::new();
     let lines = line::split(bytes, &mut problems);
     line::check(&lines, &mut problems);
-    let kind = if lines.iter().any(|line| line.tag_name().is_some_and(line::only_in_master)) {
-        Kind::Master(master::read(&lines, &mut problems))
-    } else {
+    let has = |test: fn(&str) -> bool| lines.iter().any(|line| line.tag_name().is_some_and(test));
+    let kind = if has(line::only_in_media) && !has(line::only_in_master) {
         Kind::Media(media::read(&lines, &mut problems))
+    } else {
+        Kind::Master(master::read(&lines, &mut problems))
     };
     Playlist { lines, kind, problems }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::format::playlist::attribute::short;
 use crate::model::failure::Failure;
 use crate::tool::child::{Ended, Order, Output, run};
 
@@ -67,12 +68,11 @@ async fn decode(
         }
         true
     });
-    let Ended { status, last_lines } =
-        ended.await.map_err(|error| Failure::environment(crate::job::verify::chain(&error)))?;
+    let Ended { status, last_lines } = ended.await.map_err(|error| Failure::environment(super::chain(&error)))?;
     let name = rendition.segment(index);
-    if let Some(line) = last_lines.first() {
-        let what = format!("{} lines of error while it is decoded, the first: {line}", last_lines.len());
-        findings.violation("R29", &name, what);
+    let said = last_lines.iter().map(|line| line.trim()).find(|line| !line.starts_with("Last message repeated"));
+    if let Some(line) = said {
+        findings.violation("R29", &name, format!("the decoder complains: {}", short(line)));
     } else if !status.success() {
         findings.violation("R29", &name, "it cannot be decoded");
     }

@@ -47,7 +47,8 @@ pub(super) async fn check(
 ) -> BTreeSet<String> {
     let mut listed = BTreeSet::new();
     for folder in generations(package) {
-        let address = Address::top(&format!("{folder}/manifest.json"), &format!("{folder}/manifest.json"));
+        let encoded = percent_encoding::utf8_percent_encode(&folder, PATH);
+        let address = Address::top(&format!("{folder}/manifest.json"), &format!("{encoded}/manifest.json"));
         let bytes = match fetch.read(&address, None, PLAYLIST * 4).await {
             Ok(loaded) => loaded.bytes,
             Err(FetchError::Missing) => continue,
@@ -157,7 +158,9 @@ pub(super) async fn check_folder(
 ) {
     let Some(root) = fetch.folder().map(Path::to_path_buf) else { return };
     let folders = generations(package);
-    let flat = package.renditions.iter().any(|rendition| rendition.address.first_folder().is_none());
+    // Beside a lone media playlist there may be anything.
+    let flat = package.master.is_some()
+        && package.renditions.iter().any(|rendition| rendition.address.first_folder().is_none());
     let wanted: BTreeSet<String> = package.referred.keys().chain(listed).cloned().collect();
     let secrets: Vec<[u8; BLOCK]> = keys.distinct().into_iter().collect();
     let found = fetch::blocking(move || {
@@ -206,6 +209,7 @@ fn files(root: &Path, findings: &mut Findings) -> Vec<PathBuf> {
             }
         }
     }
+    files.sort();
     files
 }
 

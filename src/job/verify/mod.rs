@@ -121,12 +121,14 @@ async fn check(
     let mut package = Package::read(fetch, address, &bytes, &mut findings).await;
     let keys = key::collect(fetch, &package, options.keys.as_deref(), &mut findings).await;
     key::check(fetch, &package, &keys, &mut findings);
-    look_at_segments(fetch, &keys, &mut package, options.at_once, &mut findings).await;
+    let at_once = options.at_once.max(1);
+    look_at_segments(fetch, &keys, &mut package, at_once, &mut findings).await;
+    look_at_init_sections(fetch, &mut package, &mut findings).await;
     playlist_rules::check(&package, &mut findings);
     master_rules::check(fetch, &package, &mut findings);
     picture_rules::check(&package, &mut findings);
     time_rules::check(&package, &mut findings);
-    let listed = manifest::check(fetch, &package, options.at_once, &mut findings).await;
+    let listed = manifest::check(fetch, &package, at_once, &mut findings).await;
     manifest::check_folder(fetch, &package, &keys, &listed, &mut findings).await;
     let tool = (options.ffprobe.as_path(), &options.cancel);
     if options.decode {
@@ -150,7 +152,7 @@ async fn look_at_segments(
         let Some(rendition) = package.renditions.get(at) else { continue };
         let looks = futures_util::stream::iter(0..rendition.places.len())
             .map(|index| segment::look(fetch, keys, rendition, index))
-            .buffered(at_once.max(1));
+            .buffered(at_once);
         let looks: Vec<_> = looks.collect().await;
         let mut facts: Vec<_> = Vec::new();
         for look in looks {
@@ -167,6 +169,29 @@ async fn look_at_segments(
         facts.resize_with(rendition.media.segments.len(), || None);
         rendition.facts = facts;
         settle_times(rendition);
+    }
+}
+
+/// Init sections are read for their presence; what is in fMP4 is not looked into.
+async fn look_at_init_sections(fetch: &dyn Fetch, package: &mut Package, findings: &mut Findings) {
+    let Package { renditions, referred, .. } = package;
+    for rendition in renditions.iter().filter(|rendition| !rendition.media.maps.is_empty()) {
+        let what = "the segments are fMP4, which is not looked into: only sizes and lists are checked";
+        findings.warning("R21", &rendition.address.path, what);
+        for map in &rendition.media.maps {
+            let Ok(address) = rendition.address.resolve(&map.uri, fetch.root_url()) else { continue };
+            if referred.get(&address.path).copied().flatten().is_some() {
+                continue;
+            }
+            match fetch.read(&address, None, PLAYLIST).await {
+                Ok(loaded) => {
+                    referred.insert(address.path, Some(package::Sum::of(&loaded.bytes)));
+                }
+                Err(error) => {
+                    findings.violation("R04", rendition.line(map.line), format!("`{}`: {error}", address.path));
+                }
+            }
+        }
     }
 }
 

@@ -237,6 +237,10 @@ fn inspect(plain: &[u8], address: &Address, findings: &mut Findings) -> Option<I
     for jump in &segment.jumps {
         findings.violation("R26", &address.path, format!("the continuity counter of {jump}"));
     }
+    if segment.tables_damaged {
+        // What follows from it would only hide the reason.
+        return None;
+    }
     check_streams(&segment.streams, address, findings);
     let video = segment.streams.iter().find(|stream| stream.is_video() && !stream.units.is_empty()).and_then(video);
     let audio = segment.streams.iter().find(|stream| stream.is_audio() && !stream.units.is_empty()).and_then(audio);

@@ -110,7 +110,8 @@ fn ticks(seconds: f64) -> i64 {
 fn check_lengths(rendition: &Rendition, findings: &mut Findings) {
     let target = rendition.media.target_duration.map_or(f64::MAX, seconds);
     for (index, segment) in rendition.media.segments.iter().enumerate() {
-        let Some(real) = real_length(rendition, index) else { continue };
+        // A segment that ends before it begins is in the wrong place, which its edges show.
+        let Some(real) = real_length(rendition, index).filter(|&real| real > 0) else { continue };
         let name = rendition.segment(index);
         if (ticks(segment.seconds) - real).abs() > tolerance(rendition, index) {
             let what = format!("EXTINF is {} s, the segment {:.3} s long", segment.seconds, in_seconds(real));
@@ -168,7 +169,8 @@ fn check_edges(rendition: &Rendition, findings: &mut Findings) {
             check_join(&name, "the picture", (&before.times, &this.times), step, findings);
         }
         let audio = before.audio.as_ref().zip(this.audio.as_ref());
-        if let Some((before, this)) = audio {
+        // Only the frames of AAC are counted, so only its end is known.
+        if let Some((before, this)) = audio.filter(|(before, this)| before.frames > 0 && this.frames > 0) {
             check_join(&name, "the sound", (&before.times, &this.times), SOUND_STEP, findings);
         }
     }
