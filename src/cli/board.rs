@@ -35,6 +35,8 @@ pub(super) struct Plan {
     pub(super) seconds: f64,
     /// "1080p 720p 360p + audio".
     pub(super) summary: Arc<str>,
+    /// Renditions of the picture.
+    pub(super) renditions: u64,
     chunks: u64,
     resumed: u64,
     encoded: u64,
@@ -78,13 +80,12 @@ pub(super) struct Board {
     pub(super) totals: Totals,
     /// Items of the run in all.
     pub(super) items: u64,
-    segment_seconds: f64,
 }
 
 impl Board {
     /// A run of `items`, none of them begun.
-    pub(super) fn new(items: u64, segment_seconds: f64) -> Self {
-        Self { videos: BTreeMap::new(), totals: Totals::default(), items, segment_seconds }
+    pub(super) fn new(items: u64) -> Self {
+        Self { videos: BTreeMap::new(), totals: Totals::default(), items }
     }
 
     /// Takes in an event. Returns the item if nothing follows for it.
@@ -96,9 +97,8 @@ impl Board {
         if event.what.is_last() {
             return Some(self.end(event));
         }
-        let segment_seconds = self.segment_seconds;
         let video = self.videos.get_mut(&event.item)?;
-        video.event(event, segment_seconds);
+        video.event(event);
         None
     }
 
@@ -145,7 +145,7 @@ impl Video {
         }
     }
 
-    fn event(&mut self, event: &Event, segment_seconds: f64) {
+    fn event(&mut self, event: &Event) {
         if !matches!(event.what, What::Retrying { .. } | What::Warning { .. }) {
             self.retry = None;
         }
@@ -162,9 +162,9 @@ impl Video {
                 self.bytes = (*bytes, Some(*bytes));
                 self.downloaded = true;
             }
-            What::Planned { seconds, chunks, resumed, summary } => {
+            What::Planned { .. } => {
                 self.downloaded = true;
-                self.plan = Some(Plan::new(*seconds, (*chunks, *resumed), summary, segment_seconds));
+                self.plan = Plan::of(&event.what);
             }
             What::Uploading { objects, bytes } => self.stored = (*objects, *bytes),
             What::Retrying { why, wait, .. } => self.retry = Some((clean(why), event.at + wait)),
@@ -190,7 +190,7 @@ impl Video {
         self.plan.as_ref().map_or(0.0, Plan::part)
     }
 
-    /// Part of the objects that are stored, from 0 to 1. The number of all objects is an estimate.
+    /// Part of the objects that are stored, from 0 to 1.
     pub(super) fn upload_part(&self) -> f64 {
         let all = self.plan.as_ref().map_or(1, |plan| plan.objects.max(1));
         (as_f64(self.stored.0) / as_f64(all)).min(0.99)
@@ -213,13 +213,19 @@ impl Video {
 }
 
 impl Plan {
-    fn new(seconds: f64, (chunks, resumed): (u64, u64), summary: &Arc<str>, segment_seconds: f64) -> Self {
-        // One object a segment, rendition and audio track, and a playlist each.
-        let renditions = as_f64(summary.split_whitespace().filter(|word| *word != "+").count() as u64);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate of a small number")]
-        let objects = (renditions * ((seconds / segment_seconds.max(0.1)).ceil() + 1.0)) as u64;
-        let summary = clean(summary).into();
-        Self { seconds, summary, chunks, resumed, encoded: 0, running: BTreeMap::new(), encoding_since: None, objects }
+    fn of(what: &What) -> Option<Self> {
+        let What::Planned { seconds, chunks, resumed, renditions, objects, summary } = what else { return None };
+        Some(Self {
+            seconds: *seconds,
+            summary: clean(summary).into(),
+            renditions: *renditions,
+            chunks: *chunks,
+            resumed: *resumed,
+            encoded: 0,
+            running: BTreeMap::new(),
+            encoding_since: None,
+            objects: *objects,
+        })
     }
 
     fn event(&mut self, at: f64, what: &What) {
@@ -268,11 +274,6 @@ impl Plan {
         let speed = self.speed(at);
         (speed > 0.0).then(|| self.seconds * (1.0 - self.part()) / speed)
     }
-
-    /// Renditions of the picture.
-    pub(super) fn renditions(&self) -> u64 {
-        self.summary.split_whitespace().take_while(|word| *word != "+").count() as u64
-    }
 }
 
 impl Rate {
@@ -304,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_video_is_followed_from_list_to_destination() {
-        let mut board = Board::new(2, 6.0);
+        let mut board = Board::new(2);
         feed(&mut board, 0.0, 0, What::Started { input: "https://host/a\u{1b}.mp4".into() });
         assert_eq!(board.videos[&0].name, "https://host/a\u{fffd}.mp4");
         feed(&mut board, 0.5, 0, What::Downloading { bytes: 500, total: Some(1000) });
@@ -312,13 +313,18 @@ mod tests {
         assert_eq!(board.videos[&0].eta(0.5), Some(0.5));
         feed(&mut board, 1.0, 0, What::Downloaded { bytes: 1000 });
         let summary = "720p 360p + audio".into();
-        feed(&mut board, 1.0, 0, What::Planned { seconds: 60.0, chunks: 4, resumed: 1, summary });
+        feed(
+            &mut board,
+            1.0,
+            0,
+            What::Planned { seconds: 60.0, chunks: 4, resumed: 1, renditions: 2, objects: 33, summary },
+        );
         feed(&mut board, 1.0, 0, What::ChunkStarted { chunk: 1 });
         feed(&mut board, 2.0, 0, What::ChunkProgress { chunk: 1, part: 0.5 });
         let video = &board.videos[&0];
         assert!((video.encode_part() - 0.375).abs() < 1e-9);
         assert!((video.plan.as_ref().unwrap().speed(2.0) - 7.5).abs() < 1e-9);
-        assert_eq!(video.plan.as_ref().unwrap().renditions(), 2);
+        assert_eq!(video.plan.as_ref().unwrap().renditions, 2);
         feed(&mut board, 3.0, 0, What::Uploading { objects: 11, bytes: 99 });
         assert!((board.videos[&0].upload_part() - 1.0 / 3.0).abs() < 1e-9);
         let done = feed(&mut board, 4.0, 0, What::Done { master: "m".into(), objects: 34, bytes: 99 });

@@ -196,12 +196,12 @@ impl Amount {
 }
 
 fn listener(run: &RunArgs, config: &Config, items: u64, collector: Option<&Collector>) -> Tee {
-    let (amount, segment) = (Amount::of(run), config.hls.segment_seconds);
+    let amount = Amount::of(run);
     let logged = std::env::var_os("FOREBAY_LOG").is_some_and(|filter| !filter.is_empty());
     let human: Box<dyn Listener> = if amount == Amount::Normal && std::io::stderr().is_terminal() && !logged {
-        Box::new(Progress::new(items, segment))
+        Box::new(Progress::new(items))
     } else {
-        Box::new(Plain::new(items, segment, amount))
+        Box::new(Plain::new(items, amount))
     };
     let mut listeners = vec![human];
     if run.json {

@@ -114,9 +114,14 @@ fn details(what: &What) -> Map<String, Value> {
         What::Named { id, title } => json!({ "id": **id, "title": title.as_deref() }),
         What::Downloading { bytes, total } => json!({ "bytes": bytes, "total": total }),
         What::Downloaded { bytes } => json!({ "bytes": bytes }),
-        What::Planned { seconds, chunks, resumed, summary } => {
-            json!({ "seconds": rounded(*seconds), "chunks": chunks, "resumed": resumed, "summary": **summary })
-        }
+        What::Planned { seconds, chunks, resumed, renditions, objects, summary } => json!({
+            "seconds": rounded(*seconds),
+            "chunks": chunks,
+            "resumed": resumed,
+            "renditions": renditions,
+            "objects": objects,
+            "summary": **summary,
+        }),
         What::ChunkStarted { chunk } => json!({ "chunk": chunk }),
         What::ChunkProgress { chunk, part } => json!({ "chunk": chunk, "part": rounded(*part) }),
         What::ChunkEncoded { chunk, cpu_seconds } => json!({ "chunk": chunk, "cpu-seconds": rounded(*cpu_seconds) }),

@@ -12,7 +12,7 @@ pub(super) fn line(video: &Video, what: &What, at: f64) -> Option<String> {
     let name = &video.name;
     Some(match what {
         What::Done { bytes, .. } => {
-            let (seconds, renditions) = video.plan.as_ref().map_or((0.0, 0), |plan| (plan.seconds, plan.renditions()));
+            let (seconds, renditions) = video.plan.as_ref().map_or((0.0, 0), |plan| (plan.seconds, plan.renditions));
             format!(
                 "done  {name}  {} of video in {}  {}  {}",
                 time(seconds),

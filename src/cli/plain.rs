@@ -30,8 +30,8 @@ pub(super) struct Plain {
 
 impl Plain {
     /// For a run of `items`.
-    pub(super) fn new(items: u64, segment_seconds: f64, amount: Amount) -> Self {
-        Self { board: Board::new(items, segment_seconds), window: Window::default(), amount, next: PAUSE }
+    pub(super) fn new(items: u64, amount: Amount) -> Self {
+        Self { board: Board::new(items), window: Window::default(), amount, next: PAUSE }
     }
 
     fn line(&mut self, event: &Event) -> Option<String> {
@@ -74,9 +74,16 @@ mod tests {
     use crate::model::failure::Failure;
 
     fn lines(amount: Amount) -> Vec<String> {
-        let mut plain = Plain::new(3, 6.0, amount);
+        let mut plain = Plain::new(3, amount);
         let named = || What::Named { id: "clip".into(), title: None };
-        let planned = What::Planned { seconds: 12.3, chunks: 3, resumed: 0, summary: "720p 360p + audio".into() };
+        let planned = What::Planned {
+            seconds: 12.3,
+            chunks: 3,
+            resumed: 0,
+            renditions: 2,
+            objects: 12,
+            summary: "720p 360p + audio".into(),
+        };
         let events = [
             (0, What::Started { input: "a.mp4".into() }),
             (0, named()),

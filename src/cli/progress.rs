@@ -35,10 +35,10 @@ pub(super) struct Look {
 
 impl Progress {
     /// For a run of `items`.
-    pub(super) fn new(items: u64, segment_seconds: f64) -> Self {
+    pub(super) fn new(items: u64) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(8));
         bar.set_style(ProgressStyle::with_template("{msg}").expect("the template is fixed and right"));
-        Self { bar, board: Board::new(items, segment_seconds), window: Window::default(), look: Look::of_terminal() }
+        Self { bar, board: Board::new(items), window: Window::default(), look: Look::of_terminal() }
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
     const PLAIN: Look = Look { columns: 80, rows: 6, colours: false, blocks: false };
 
     fn board(items: u64) -> Board {
-        let mut board = Board::new(items, 6.0);
+        let mut board = Board::new(items);
         let mut feed = |at, item, what| board.event(&Event { at, item, what });
         for item in 0..items.min(64) {
             feed(0.0, item, What::Started { input: "https://host/a.mp4".into() });
@@ -222,7 +222,7 @@ mod tests {
         feed(4.0, 0, What::Downloading { bytes: 1_000_000, total: Some(4_000_000) });
         feed(4.0, 1, What::Downloaded { bytes: 4_000_000 });
         let summary = "720p 360p + audio".into();
-        feed(4.0, 1, What::Planned { seconds: 60.0, chunks: 4, resumed: 2, summary });
+        feed(4.0, 1, What::Planned { seconds: 60.0, chunks: 4, resumed: 2, renditions: 2, objects: 44, summary });
         feed(4.0, 1, What::ChunkStarted { chunk: 3 });
         feed(5.0, 1, What::ChunkProgress { chunk: 3, part: 0.5 });
         board

@@ -116,6 +116,7 @@ impl Reader<'_> {
         Ok(Hls {
             ladder: wanted.into(),
             segment_seconds: self.time("hls.segment", 1.0..=60.0)?.as_secs_f64(),
+            key_frame_seconds: self.time("hls.key-frames", 0.5..=60.0)?.as_secs_f64(),
             two_pass: self.switch("hls.two-pass"),
             audio_kbps: self.small("hls.audio-bitrate", 32..=512)?,
             encrypt: if encrypt { Some(self.encrypt()?) } else { None },
@@ -187,7 +188,7 @@ impl Reader<'_> {
 
     fn profile_named(&self, name: &str) -> Result<Profile, ConfigError> {
         let key = |field: &str| format!("profiles.{name}.{field}");
-        self.complete("profiles", name, &["preset", "x264", "crf-shift"])?;
+        self.complete("profiles", name, &["preset", "x264", "crf-shift", "rate"])?;
         let x264 = self.text(&key("x264"));
         if x264.contains(|character: char| character.is_control() || character.is_whitespace()) {
             return Err(self.wrong(&key("x264"), "give x264 settings such as `aq-mode=3:rc-lookahead=20`"));
@@ -197,6 +198,7 @@ impl Reader<'_> {
             preset: self.choice(&key("preset"), PRESETS)?.into(),
             x264: x264.into(),
             crf_shift: self.number(&key("crf-shift"), -20.0..=20.0)?,
+            rate: self.number(&key("rate"), 0.1..=10.0)?,
         })
     }
 

@@ -71,6 +71,8 @@ pub struct Hls {
     pub ladder: String,
     /// Wanted length of a segment in seconds.
     pub segment_seconds: f64,
+    /// Longest time between key frames in seconds.
+    pub key_frame_seconds: f64,
     /// Two passes instead of capped quality.
     pub two_pass: bool,
     /// Bitrate of stereo AAC.
@@ -153,6 +155,7 @@ impl Config {
             rungs: self.ladder(ladder.unwrap_or(&self.hls.ladder))?,
             profile: self.profile.clone(),
             segment_seconds: self.hls.segment_seconds,
+            key_frame_seconds: self.hls.key_frame_seconds,
             two_pass: self.hls.two_pass,
             audio_kbps: self.hls.audio_kbps,
             encryption,

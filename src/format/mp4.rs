@@ -59,17 +59,17 @@ pub fn find_moov<E>(length: u64, mut read: impl FnMut(u64) -> Result<[u8; 16], E
 
 /// Reads the track from the payload of `moov`.
 pub fn track(moov: &[u8]) -> Result<Track, Mp4Error> {
-    let mdia = inside(moov, &[b"trak", b"mdia"])?;
-    let mdhd = child(mdia, b"mdhd").ok_or(Mp4Error("no `mdhd`"))?;
+    let mdia = inside(moov, &[*b"trak", *b"mdia"])?;
+    let mdhd = child(mdia, *b"mdhd").ok_or(Mp4Error("no `mdhd`"))?;
     let timescale = be32(mdhd, if mdhd.first() == Some(&1) { 20 } else { 12 }).ok_or(Mp4Error("short `mdhd`"))?;
-    let stbl = inside(mdia, &[b"minf", b"stbl"])?;
-    let table = |name: &'static [u8; 4]| child(stbl, name);
-    let config = config(table(b"stsd").ok_or(Mp4Error("no `stsd`"))?)?;
-    let sizes = sizes(table(b"stsz").ok_or(Mp4Error("no `stsz`"))?)?;
-    let offsets = offsets(table(b"stco"), table(b"co64"), table(b"stsc"), &sizes)?;
-    let durations = runs(table(b"stts").ok_or(Mp4Error("no `stts`"))?, sizes.len())?;
-    let compositions = table(b"ctts").map(|ctts| runs(ctts, sizes.len())).transpose()?;
-    let keys = table(b"stss").map(entries);
+    let stbl = inside(mdia, &[*b"minf", *b"stbl"])?;
+    let table = |name| child(stbl, name);
+    let config = config(table(*b"stsd").ok_or(Mp4Error("no `stsd`"))?)?;
+    let sizes = sizes(table(*b"stsz").ok_or(Mp4Error("no `stsz`"))?)?;
+    let offsets = offsets(table(*b"stco"), table(*b"co64"), table(*b"stsc"), &sizes)?;
+    let durations = runs(table(*b"stts").ok_or(Mp4Error("no `stts`"))?, sizes.len())?;
+    let compositions = table(*b"ctts").map(|ctts| runs(ctts, sizes.len())).transpose()?;
+    let keys = table(*b"stss").map(entries);
     let samples = sizes.iter().enumerate().map(|(number, &bytes)| Sample {
         offset: offsets[number],
         bytes,
@@ -88,9 +88,9 @@ fn config(stsd: &[u8]) -> Result<Vec<u8>, Mp4Error> {
     let (kind, body) = boxes(entry).next().ok_or(Mp4Error("empty `stsd`"))?;
     match &kind {
         // A visual sample entry has 78 bytes before its boxes, an audio one 28.
-        b"avc1" => child(body.get(78..).unwrap_or_default(), b"avcC").map(<[u8]>::to_vec).ok_or(Mp4Error("no `avcC`")),
+        b"avc1" => child(body.get(78..).unwrap_or_default(), *b"avcC").map(<[u8]>::to_vec).ok_or(Mp4Error("no `avcC`")),
         b"mp4a" => {
-            let esds = child(body.get(28..).unwrap_or_default(), b"esds").ok_or(Mp4Error("no `esds`"))?;
+            let esds = child(body.get(28..).unwrap_or_default(), *b"esds").ok_or(Mp4Error("no `esds`"))?;
             audio_config(esds.get(4..).unwrap_or_default()).ok_or(Mp4Error("no `AudioSpecificConfig`"))
         }
         _ => Err(Mp4Error("an unexpected codec")),
@@ -175,12 +175,12 @@ fn entries(table: &[u8]) -> Vec<u32> {
     table.get(8..).unwrap_or_default().chunks_exact(4).filter_map(|four| be32(four, 0)).collect()
 }
 
-fn inside<'a>(bytes: &'a [u8], path: &[&'static [u8; 4]]) -> Result<&'a [u8], Mp4Error> {
-    path.iter().try_fold(bytes, |bytes, name| child(bytes, name).ok_or(Mp4Error("a box is missing")))
+fn inside<'a>(bytes: &'a [u8], path: &[[u8; 4]]) -> Result<&'a [u8], Mp4Error> {
+    path.iter().try_fold(bytes, |bytes, name| child(bytes, *name).ok_or(Mp4Error("a box is missing")))
 }
 
-fn child<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
-    boxes(bytes).find(|(kind, _)| kind == name).map(|(_, body)| body)
+fn child<'a>(bytes: &'a [u8], name: [u8; 4]) -> Option<&'a [u8]> {
+    boxes(bytes).find(|(kind, _)| *kind == name).map(|(_, body)| body)
 }
 
 /// The boxes one after another: kind and payload. Ends at the first that does not fit.
@@ -206,18 +206,18 @@ fn be64(bytes: &[u8], at: usize) -> Option<u64> {
 mod tests {
     use super::*;
 
-    fn boxed(name: &[u8; 4], body: &[u8]) -> Vec<u8> {
+    fn boxed(name: [u8; 4], body: &[u8]) -> Vec<u8> {
         let mut bytes = u32::try_from(body.len() + 8).unwrap().to_be_bytes().to_vec();
-        bytes.extend_from_slice(name);
+        bytes.extend_from_slice(&name);
         bytes.extend_from_slice(body);
         bytes
     }
 
     #[test]
     fn moov_is_found_behind_a_large_mdat() {
-        let mut file = boxed(b"ftyp", &[0; 8]);
-        file.extend(boxed(b"mdat", &[0; 100]));
-        file.extend(boxed(b"moov", &[7; 20]));
+        let mut file = boxed(*b"ftyp", &[0; 8]);
+        file.extend(boxed(*b"mdat", &[0; 100]));
+        file.extend(boxed(*b"moov", &[7; 20]));
         let read = |at: u64| -> Result<[u8; 16], ()> {
             let mut head = [0; 16];
             let from = &file[usize::try_from(at).unwrap()..];
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn garbage_is_an_error_and_no_panic() {
-        for bytes in [&[][..], &[0; 40], &[255; 40], &boxed(b"trak", &boxed(b"mdia", &[0; 3]))] {
+        for bytes in [&[][..], &[0; 40], &[255; 40], &boxed(*b"trak", &boxed(*b"mdia", &[0; 3]))] {
             assert!(track(bytes).is_err());
         }
     }

@@ -18,7 +18,7 @@ use crate::scratch::journal;
 use crate::source::{FetchContext, Fetched, Identity};
 use crate::tool::ffprobe;
 
-use super::chunk::{self, Part, Work};
+use super::chunk::{self, Part, Stored, Work};
 use super::publish::{self, Provenance};
 use super::{Context, Report, done};
 
@@ -121,7 +121,7 @@ async fn make(
         rank: item.rank(),
         turn: cx.turn(),
         report,
-        stored: Default::default(),
+        stored: Stored::default(),
     };
     let made = all_chunks(&work).await;
     let provenance = Provenance {
@@ -157,6 +157,8 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
         seconds: work.plan.grid.seconds(),
         chunks: parts.len() as u64,
         resumed: made.len() as u64,
+        renditions: work.plan.video.len() as u64,
+        objects: work.plan.objects(),
         summary: work.plan.summary().into(),
     });
     let at_once = usize::try_from(work.cx.lanes.backlog.stats().capacity).unwrap_or(usize::MAX);

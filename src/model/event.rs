@@ -63,6 +63,10 @@ pub enum What {
         chunks: u64,
         /// Those of them an earlier run has done.
         resumed: u64,
+        /// Renditions of the picture.
+        renditions: u64,
+        /// Objects the package will have, playlists included.
+        objects: u64,
         /// One line for people: "1080p 720p 360p + audio".
         summary: Arc<str>,
     },

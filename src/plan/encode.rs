@@ -188,17 +188,18 @@ fn seek(video: &Video, container: &str, plan: &HlsPlan, chunk: &Chunk) -> f64 {
 fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pass) -> Vec<OsString> {
     let Rendition { crf, max_kbps, .. } = rendition;
     let segment = grid.segment_frames;
+    let group = grid.group_frames(settings.key_frame_seconds);
     let profile = &settings.profile;
     let quality = match pass {
         Pass::Only => format!("-crf {:.2}", crf + profile.crf_shift),
         Pass::First | Pass::Second => format!("-b:v {}k", max_kbps * 2 / 3),
     };
     let mut arguments = words(&format!(
-        "-preset {} {quality} -maxrate {max_kbps}k -bufsize {}k -profile:v high -pix_fmt yuv420p -bf 3 -g {segment}",
+        "-preset {} {quality} -maxrate {max_kbps}k -bufsize {}k -profile:v high -pix_fmt yuv420p -bf 3 -g {group}",
         profile.preset,
         max_kbps * 2
     ));
-    arguments.extend(["-force_key_frames".into(), format!("expr:eq(mod(n,{segment}),0)").into()]);
+    arguments.extend(["-force_key_frames".into(), format!("expr:eq(mod(mod(n,{segment}),{group}),0)").into()]);
     arguments.extend(words("-color_range tv -color_primaries bt709 -color_trc bt709 -colorspace bt709"));
     if !profile.x264.is_empty() {
         arguments.extend(["-x264-params".into(), (&profile.x264).into()]);

@@ -12,8 +12,9 @@ const FORMAT: &str = "forebay-hls-1";
 /// A digest of the settings that shape a package, for "was this made with the same settings?".
 pub fn settings_digest(settings: &HlsSettings) -> String {
     let mut text = format!(
-        "{FORMAT}\nsegment {}\ntwo-pass {}\naudio {}\naccept-damaged {}\nprofile {} {} {}\n",
+        "{FORMAT}\nsegment {}\nkey-frames {}\ntwo-pass {}\naudio {}\naccept-damaged {}\nprofile {} {} {}\n",
         settings.segment_seconds,
+        settings.key_frame_seconds,
         settings.two_pass,
         settings.audio_kbps,
         settings.accept_damaged,
@@ -30,7 +31,7 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
     text.extend(rungs);
     if let Some(encryption) = &settings.encryption {
         let key = fingerprint(&encryption.master_key);
-        text.push_str(&format!("aes-128 {key} {} {}\n", encryption.rotate, encryption.key_uri));
+        text.extend(["aes-128 ", &key, " ", &encryption.rotate.to_string(), " ", &encryption.key_uri, "\n"]);
     }
     hex::encode(Sha256::digest(text.as_bytes()))
 }

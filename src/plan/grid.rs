@@ -50,6 +50,14 @@ impl Grid {
         Self { rate, frames, segment_frames, chunk_segments }
     }
 
+    /// Frames between key frames that divide a segment evenly, at most `seconds` apart as near as whole frames come.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of frames in a segment")]
+    pub fn group_frames(&self, seconds: f64) -> u64 {
+        let most = ((seconds * self.rate.as_f64()).round() as u64).max(1);
+        let groups = self.segment_frames.div_ceil(most);
+        self.segment_frames.div_ceil(groups)
+    }
+
     /// Length of the whole in seconds.
     pub fn seconds(&self) -> f64 {
         self.rate.seconds(self.frames)
@@ -122,5 +130,6 @@ mod tests {
         assert_eq!((grid.segment_frames, grid.target_duration()), (144, 6));
         let slow = Grid::new(Rational::new(1, 1).unwrap(), 7200.0, 6.0);
         assert_eq!((slow.segment_frames, slow.segments()), (6, 1200));
+        assert_eq!((grid.group_frames(2.0), grid.group_frames(6.0), slow.group_frames(2.0)), (48, 144, 2));
     }
 }

@@ -58,6 +58,13 @@ pub fn plan(media: &Media, settings: &HlsSettings) -> Result<HlsPlan, Failure> {
 }
 
 impl HlsPlan {
+    /// Objects of the package: a segment and a playlist for every rendition, the manifest, the pointer.
+    /// The last segment of sound may be missing where the last one of the picture is a blink.
+    pub fn objects(&self) -> u64 {
+        let renditions = (self.video.len() + self.audio.len()) as u64;
+        renditions * (self.grid.segments() + 1) + 2
+    }
+
     /// One line for people: `1080p 720p 360p + audio-eng`.
     pub fn summary(&self) -> String {
         let rungs = self.video.iter().map(|one| one.name.as_str());
@@ -166,6 +173,7 @@ pub(crate) mod tests {
                 crf_shift: 0.0,
             },
             segment_seconds: 6.0,
+            key_frame_seconds: 2.0,
             two_pass: false,
             audio_kbps: 128,
             encryption: None,
@@ -175,8 +183,8 @@ pub(crate) mod tests {
     }
 
     /// Ten seconds of 1080p at 25 frames a second, with `keep` choosing the packets.
-    pub(crate) fn media(declared: f64, keep: impl Fn(usize) -> bool) -> Media {
-        let times: Vec<f64> = (0..250).filter(|frame| keep(*frame)).map(|frame| frame as f64 / 25.0).collect();
+    pub(crate) fn media(declared: f64, keep: impl Fn(u32) -> bool) -> Media {
+        let times: Vec<f64> = (0..250).filter(|frame| keep(*frame)).map(|frame| f64::from(frame) / 25.0).collect();
         let end = times.last().copied().unwrap_or(0.0) + 0.04;
         let timeline = Timeline { keys: times.iter().step_by(50).copied().collect(), times, end };
         Media {

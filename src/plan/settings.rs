@@ -11,6 +11,8 @@ pub struct HlsSettings {
     pub profile: Profile,
     /// Wanted length of a segment in seconds; whole frames come as near as they can.
     pub segment_seconds: f64,
+    /// Longest time between key frames in seconds, so that seeking is quick (Apple 1.13 wants 2).
+    pub key_frame_seconds: f64,
     /// Exact average bitrates by two passes instead of capped quality.
     pub two_pass: bool,
     /// Bitrate of stereo AAC in kb/s.
@@ -32,7 +34,7 @@ pub struct Rung {
     pub short_side: u32,
     /// x264's constant rate factor; lower is better and larger.
     pub crf: f64,
-    /// The bitrate is never above this for long, in kb/s. Two passes aim at two thirds of it.
+    /// The bitrate is never above this for long, in kb/s. Two passes aim at nine tenths of it.
     pub max_kbps: u32,
 }
 
@@ -47,6 +49,8 @@ pub struct Profile {
     pub x264: String,
     /// Added to the CRF of every rung.
     pub crf_shift: f64,
+    /// Times the cap of every rung.
+    pub rate: f64,
 }
 
 /// AES-128 of whole segments.

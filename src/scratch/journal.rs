@@ -1,4 +1,4 @@
-//! What is done already, in SQLite: which chunks of a generation are stored at
+//! What is done already, in a database file: which chunks of a generation are stored at
 //! the destination, and which inputs are published.
 //!
 //! A row is written only after its objects are durable, with

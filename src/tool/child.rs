@@ -175,12 +175,11 @@ pub async fn run(
         group.stop(&mut child).await;
     }
     // Both pipes can be closed by a child that then hangs: the same limit holds for its exit.
-    let status = match tokio::time::timeout(order.silence, child.wait()).await {
-        Ok(status) => status,
-        Err(_) => {
-            group.kill();
-            child.wait().await
-        }
+    let status = if let Ok(status) = tokio::time::timeout(order.silence, child.wait()).await {
+        status
+    } else {
+        group.kill();
+        child.wait().await
     };
     drop(group);
     outcome?;

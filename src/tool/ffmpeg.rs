@@ -138,7 +138,7 @@ mod tests {
         let frame = "[Parsed_showinfo_0 @ 0x55] [info] n:   1 pts:  56315 pts_time:3.66634 pos:  1805038 fmt:yuv420p";
         assert_eq!(read(Output::Err, frame), Line::Decoded(3.66634));
         assert_eq!(read(Output::Err, "[info] bench: utime=1.250s stime=0.250s rtime=1.1s"), Line::Cpu(1.5));
-        assert_eq!(read(Output::Out, "out_time_us=6013968"), Line::OutTime(6.013968));
+        assert_eq!(read(Output::Out, "out_time_us=6500000"), Line::OutTime(6.5));
         assert_eq!(read(Output::Out, "out_time_us=N/A"), Line::Talk);
         assert_eq!(read(Output::Err, "[h264 @ 0x5] [error] Invalid NAL"), Line::Error("Invalid NAL"));
         assert_eq!(read(Output::Err, "[info] Stream mapping:"), Line::Talk);

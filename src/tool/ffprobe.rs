@@ -42,7 +42,8 @@ struct Header {
 
 #[derive(Deserialize)]
 struct Format {
-    format_name: String,
+    #[serde(rename = "format_name")]
+    name: String,
     duration: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -159,7 +160,7 @@ fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
 
 fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
     let mut media = Media {
-        container: header.format.format_name,
+        container: header.format.name,
         declared_seconds: seconds(header.format.duration.as_deref()),
         title: header.format.tags.get("title").cloned(),
         video: None,
@@ -179,7 +180,7 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
             }
             Some("video") if is_cover => {}
             Some("subtitle") => {
-                media.skipped.push(format!("subtitles (stream {}, {codec}) are left out", stream.index))
+                media.skipped.push(format!("subtitles (stream {}, {codec}) are left out", stream.index));
             }
             Some(kind @ ("video" | "audio")) => {
                 media.skipped.push(format!("stream {} ({kind}, {codec}) is left out", stream.index));

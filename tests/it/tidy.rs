@@ -12,7 +12,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("format", &["model", "plan"]),
     ("scratch", &["format", "plan", "pipeline", "model"]),
     ("tool", &["format", "plan", "pipeline", "model"]),
-    ("storage", &["format", "plan", "pipeline", "model"]),
+    ("storage", &["scratch", "format", "plan", "pipeline", "model"]),
     ("source", &["storage", "tool", "plan", "pipeline", "model"]),
     ("job", &["source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("engine", &["job", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),

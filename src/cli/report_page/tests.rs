@@ -39,7 +39,7 @@ fn run(items: u64) -> (Report, Summary) {
         }
         add(to, What::Downloaded { bytes: whole });
         let summary = "1080p 720p 360p + audio".into();
-        add(to, What::Planned { seconds: bytes / 8e5, chunks: 3, resumed: 0, summary });
+        add(to, What::Planned { seconds: bytes / 8e5, chunks: 3, resumed: 0, renditions: 3, objects: 20, summary });
         let mut end = to;
         for chunk in 0..3 {
             let core = usize::from(cores[1] < cores[0]);

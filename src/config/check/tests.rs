@@ -84,7 +84,7 @@ fn ladders_are_named_listed_or_written_out() {
         ladders.mine = ['tiny', { name = '900p', short-side = 900, crf = 24, max-bitrate = 2200 }]
         rungs.tiny = { short-side = 144, crf = 26, max-bitrate = 150 }
         rungs.1080p.crf = 22
-        profiles.archive = { preset = 'slow', x264 = 'aq-mode=3', crf-shift = -2 }";
+        profiles.archive = { preset = 'slow', x264 = 'aq-mode=3', crf-shift = -2, rate = 1 }";
     let config = load(&[(&file, text)], &[("FOREBAY_LADDERS__WEB", "tiny, 1080p")], &[]).unwrap();
     let names = |wanted: &str| -> Vec<String> {
         config.ladder(wanted).unwrap().into_iter().map(|rung| format!("{} {}", rung.name, rung.crf)).collect()
