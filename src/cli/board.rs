@@ -1,7 +1,6 @@
 //! What is known of a run from its events: the state that all displays draw.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::text::clean;
 use crate::model::event::{Event, What};
@@ -33,8 +32,6 @@ pub(super) struct Video {
 pub(super) struct Plan {
     /// Seconds of source.
     pub(super) seconds: f64,
-    /// "1080p 720p 360p + audio".
-    pub(super) summary: Arc<str>,
     /// Renditions of the picture.
     pub(super) renditions: u64,
     chunks: u64,
@@ -214,10 +211,9 @@ impl Video {
 
 impl Plan {
     fn of(what: &What) -> Option<Self> {
-        let What::Planned { seconds, chunks, resumed, renditions, objects, summary } = what else { return None };
+        let What::Planned { seconds, chunks, resumed, renditions, objects, .. } = what else { return None };
         Some(Self {
             seconds: *seconds,
-            summary: clean(summary).into(),
             renditions: *renditions,
             chunks: *chunks,
             resumed: *resumed,

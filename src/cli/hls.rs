@@ -113,7 +113,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
         force: args.run.force,
         dry_run: args.run.dry_run,
     };
-    let mut listener = listener(&args.run, &config, count, collector.as_ref());
+    let mut listener = listener(&args.run, count, collector.as_ref());
     let result = block_on(app::hls(&config, request, &mut listener))?;
     // The bars go before anything else is printed.
     drop(listener);
@@ -195,7 +195,7 @@ impl Amount {
     }
 }
 
-fn listener(run: &RunArgs, config: &Config, items: u64, collector: Option<&Collector>) -> Tee {
+fn listener(run: &RunArgs, items: u64, collector: Option<&Collector>) -> Tee {
     let amount = Amount::of(run);
     let logged = std::env::var_os("FOREBAY_LOG").is_some_and(|filter| !filter.is_empty());
     let human: Box<dyn Listener> = if amount == Amount::Normal && std::io::stderr().is_terminal() && !logged {

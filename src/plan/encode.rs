@@ -187,17 +187,18 @@ fn seek(video: &Video, container: &str, plan: &HlsPlan, chunk: &Chunk) -> f64 {
 
 fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pass) -> Vec<OsString> {
     let Rendition { crf, max_kbps, .. } = rendition;
+    let max_kbps = f64::from(*max_kbps) * settings.profile.rate;
     let segment = grid.segment_frames;
     let group = grid.group_frames(settings.key_frame_seconds);
     let profile = &settings.profile;
     let quality = match pass {
         Pass::Only => format!("-crf {:.2}", crf + profile.crf_shift),
-        Pass::First | Pass::Second => format!("-b:v {}k", max_kbps * 2 / 3),
+        Pass::First | Pass::Second => format!("-b:v {:.0}k", max_kbps * 0.9),
     };
     let mut arguments = words(&format!(
-        "-preset {} {quality} -maxrate {max_kbps}k -bufsize {}k -profile:v high -pix_fmt yuv420p -bf 3 -g {group}",
+        "-preset {} {quality} -maxrate {max_kbps:.0}k -bufsize {:.0}k -profile:v high -pix_fmt yuv420p -bf 3 -g {group}",
         profile.preset,
-        max_kbps * 2
+        max_kbps * 2.0
     ));
     arguments.extend(["-force_key_frames".into(), format!("expr:eq(mod(mod(n,{segment}),{group}),0)").into()]);
     arguments.extend(words("-color_range tv -color_primaries bt709 -color_trc bt709 -colorspace bt709"));
@@ -277,7 +278,7 @@ mod tests {
     fn two_passes_share_their_statistics() {
         let media = media(10.0, |_| true);
         let first = of(&media, "/s", 0, Pass::First);
-        assert!(first.contains("-b:v 2100k") && first.ends_with("-f null -"), "{first}");
+        assert!(first.contains("-b:v 2835k") && first.ends_with("-f null -"), "{first}");
         assert!(of(&media, "/s", 0, Pass::Second).contains("-pass 2 -passlogfile /w/pass-00000-0"));
     }
 }

@@ -12,7 +12,7 @@ const FORMAT: &str = "forebay-hls-1";
 /// A digest of the settings that shape a package, for "was this made with the same settings?".
 pub fn settings_digest(settings: &HlsSettings) -> String {
     let mut text = format!(
-        "{FORMAT}\nsegment {}\nkey-frames {}\ntwo-pass {}\naudio {}\naccept-damaged {}\nprofile {} {} {}\n",
+        "{FORMAT}\nsegment {}\nkey-frames {}\ntwo-pass {}\naudio {}\naccept-damaged {}\nprofile {} {} {} {}\n",
         settings.segment_seconds,
         settings.key_frame_seconds,
         settings.two_pass,
@@ -21,6 +21,7 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
         settings.profile.preset,
         settings.profile.x264,
         settings.profile.crf_shift,
+        settings.profile.rate,
     );
     let mut rungs: Vec<String> = settings
         .rungs

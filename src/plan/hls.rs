@@ -171,6 +171,7 @@ pub(crate) mod tests {
                 preset: "veryfast".into(),
                 x264: String::new(),
                 crf_shift: 0.0,
+                rate: 1.0,
             },
             segment_seconds: 6.0,
             key_frame_seconds: 2.0,
