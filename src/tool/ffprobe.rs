@@ -89,6 +89,9 @@ struct Packets {
     start: Option<f64>,
     end: f64,
     holes: Vec<(f64, f64)>,
+    empty: u64,
+    last: Option<f64>,
+    backward: f64,
 }
 
 fn order(ffprobe: &Path, path: &Path, what: &[&str]) -> Order {
@@ -116,7 +119,7 @@ async fn header(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Resu
 
 /// Reads every packet's stream, times and flags; a film of three hours has a million.
 async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Result<BTreeMap<u32, Packets>, Failure> {
-    let entries = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags", "-of", "csv=p=0"];
+    let entries = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,size,flags", "-of", "csv=p=0"];
     let mut streams: BTreeMap<u32, Packets> = BTreeMap::new();
     let take = |output, line: &str| {
         if output == Output::Out {
@@ -136,16 +139,24 @@ async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Res
     Ok(streams)
 }
 
-/// One line: `0,0.033008,0.033008,0.033333,K__`; `N/A` for what is not known.
+/// One line: `0,0.033008,0.033008,0.033333,1200,K__`; `N/A` for what is not known.
 fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
     let mut fields = line.split(',');
     let Some(index) = fields.next().and_then(|index| index.parse().ok()) else { return };
     let mut time = || fields.next().and_then(|text| text.parse::<f64>().ok());
     let (pts, dts, duration) = (time(), time(), time());
+    let size = fields.next().unwrap_or_default();
     let flags = fields.next().unwrap_or_default();
+    let packets = streams.entry(index).or_default();
+    if size == "0" {
+        // Some writers of Ogg put them between the real ones; their times are made up.
+        packets.empty += 1;
+        return;
+    }
     // Packets an edit list hides are decoded and not shown.
     let Some(at) = pts.or(dts).filter(|_| !flags.contains('D')) else { return };
-    let packets = streams.entry(index).or_default();
+    packets.backward += packets.last.map_or(0.0, |last| (last - at).max(0.0));
+    packets.last = Some(at);
     if packets.start.is_some() && at - packets.end > SILENT_HOLE {
         packets.holes.push((packets.end, at - packets.end));
     }
@@ -235,6 +246,8 @@ fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
         start: packets.start.unwrap_or(0.0),
         end: packets.end,
         holes: packets.holes,
+        empty_packets: packets.empty,
+        backward_seconds: packets.backward,
     }
 }
 
@@ -302,11 +315,13 @@ mod tests {
     fn packets_are_read_in_any_order_and_without_times() {
         let mut streams = BTreeMap::new();
         for line in [
-            "0,0.08,0.0,0.04,K__",
-            "0,0.04,0.04,0.04,___",
-            "1,N/A,0.5,N/A,K__",
-            "1,2.0,2.0,0.02,K__",
-            "0,N/A,N/A,N/A,_D_",
+            "0,0.08,0.0,0.04,90,K__",
+            "0,0.04,0.04,0.04,8,___",
+            "1,N/A,0.5,N/A,7,K__",
+            "1,-9.0,-9.0,0.02,0,K__",
+            "1,2.0,2.0,0.02,7,K__",
+            "1,1.5,1.5,0.02,7,K__",
+            "0,N/A,N/A,N/A,5,_D_",
             "",
         ] {
             add_packet(&mut streams, line);
@@ -314,6 +329,7 @@ mod tests {
         assert_eq!(streams[&0].times, [0.08, 0.04]);
         assert!((streams[&0].end - 0.12).abs() < 1e-9);
         assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
+        assert_eq!((streams[&1].empty, streams[&1].backward), (1, 0.5));
     }
 
     #[track_caller]
