@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
@@ -112,7 +113,7 @@ async fn header(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Resu
     };
     let ended = run(&order, cancel, collect).await.map_err(child_failure)?;
     if !ended.status.success() {
-        return Err(refused(&ended));
+        return Err(refused(&ended, path).await);
     }
     serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
 }
@@ -130,7 +131,7 @@ async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Res
     let ended = run(&order(ffprobe, path, &entries), cancel, take).await.map_err(child_failure)?;
     // ffprobe answers a damaged end with an error after all the packets before it.
     if !ended.status.success() && streams.is_empty() {
-        return Err(refused(&ended));
+        return Err(refused(&ended, path).await);
     }
     for packets in streams.values_mut() {
         packets.times.sort_by(f64::total_cmp);
@@ -289,22 +290,28 @@ fn child_failure(error: ChildError) -> Failure {
 }
 
 /// ffprobe's refusal in words for a person.
-fn refused(ended: &Ended) -> Failure {
+async fn refused(ended: &Ended, path: &Path) -> Failure {
     let said = ended.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
     let reason = said.rsplit(": ").next().unwrap_or(&said).to_string();
     let all = ended.last_lines.join("\n");
-    let what = if all.contains("not on whitelist") || all.contains("Invalid data found") || all.contains("whitelist") {
-        "the file is not a video that is understood".to_string()
-    } else if all.contains("moov atom not found") {
-        "the file is cut short: its index (`moov`) is missing".to_string()
-    } else {
-        format!("ffprobe cannot read the file: {reason}")
-    };
-    if all.contains("moov atom not found") {
+    // A text named .mp4 lacks the index as well: nothing in it was ever an MP4.
+    if all.contains("moov atom not found") && begins_as_mp4(path).await {
         return Failure::permanent("the file is cut short: its index (`moov`) is missing").hint("get the file again");
     }
+    let unknown = ["whitelist", "Invalid data found", "moov atom not found"].iter().any(|words| all.contains(words));
+    let what = if unknown {
+        "the file is not a video that is understood".to_string()
+    } else {
+        format!("ffprobe cannot read the file: {}", reason.escape_debug())
+    };
     Failure::permanent(what)
         .hint("check what the address really gives; playlists and texts dressed as videos are refused")
+}
+
+async fn begins_as_mp4(path: &Path) -> bool {
+    let mut head = [0; 8];
+    let read = async { tokio::fs::File::open(path).await?.read_exact(&mut head).await };
+    read.await.is_ok() && [b"ftyp", b"mdat", b"free", b"skip", b"wide"].iter().any(|kind| head.ends_with(*kind))
 }
 
 #[cfg(test)]
