@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::config::{Config, EncryptWish};
 use crate::model::failure::Failure;
+use crate::model::fault;
 use crate::model::secret::Secret;
 use crate::plan::settings::Encryption;
 use crate::scratch::file::{self, Privacy};
@@ -64,6 +65,7 @@ fn kept_key(path: &Path) -> Result<Secret, Failure> {
                 .map_err(|error| Failure::environment(format!("the system gives no random bytes: {error}")))?;
             let text = format!("{}\n", hex::encode(&bytes));
             file::write(path, text.as_bytes(), Privacy::Private).map_err(|error| problem("write", &error))?;
+            fault::point("master-key-made");
             Ok(Secret::new(bytes))
         }
         Err(error) => Err(problem("read", &error)),

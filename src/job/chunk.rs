@@ -150,6 +150,7 @@ async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition
     cx.served(rank);
     let number = part.number(plan);
     (work.report)(What::ChunkStarted { chunk: number });
+    fault::point("chunk-started");
     let cpu_seconds = match part {
         Part::Video(chunk) => encode_video(work, chunk).await?,
         Part::Audio(track) => encode_audio(work, track).await?,

@@ -135,7 +135,8 @@ pub async fn chunks(work: &Work<'_>) -> Result<HashMap<String, journal::Chunk>, 
     let found = sizes(work.place, work.cx).await?;
     let mut chunks = HashMap::new();
     for (name, chunk) in noted {
-        if chunk.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)) {
+        let trusted = fault::mutant("unverified-resume");
+        if trusted || chunk.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)) {
             chunks.insert(name, chunk);
         } else {
             work.cx.journal.forget_chunk(&journal_place(work), &name).await?;

@@ -73,6 +73,7 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     }
     let folder = cx.scratch.join(input.chars().take(24).collect::<String>());
     make_folder(&folder).await?;
+    fault::point("folder-made");
     let fetched = fetch(item, &identity, &folder, cx, report).await?;
     fault::point("fetched");
     let made = make(item, &identity, settings, &folder, &fetched, cx, report).await;
@@ -88,8 +89,10 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     }
     // Done, or no better with another try: the room is for others.
     remove_folder(folder).await;
+    fault::point("folder-removed");
     if outcome.is_ok() {
         cx.journal.published(&input, &cx.destination, &wish, &identity.id).await?;
+        fault::point("publish-noted");
     }
     outcome
 }
@@ -110,6 +113,7 @@ async fn make(
     for warning in &plan.warnings {
         report(What::Warning { message: warning.clone() });
     }
+    fault::point("planned");
     let generation = generation::name(&fetched.sha256, settings, &cx.ffmpeg.version);
     let place = format!("{}/{generation}", identity.id);
     let key_ring = settings.encryption.as_ref().map(|wish| KeyRing::new(&wish.master_key, &generation, wish.rotate));

@@ -66,6 +66,7 @@ pub async fn publish(
     for (folder, rendition) in &renditions {
         let text = playlist_write::media(target_duration(work), &rendition.segments);
         objects.push(write(work, &format!("{folder}/index.m3u8"), text.into_bytes(), PLAYLIST).await?);
+        fault::point("playlist-stored");
     }
     fault::point("playlists-stored");
     objects.sort_by(|a, b| a.name.cmp(&b.name));
@@ -78,6 +79,7 @@ pub async fn publish(
     write_pointer(work, &master).await?;
     fault::point("pointer-stored");
     work.cx.journal.forget(&journal_place(work)).await?;
+    fault::point("chunks-forgotten");
     Ok(Published { objects: totals.0, bytes: totals.1 + manifest + master.len() as u64 })
 }
 

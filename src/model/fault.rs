@@ -1,6 +1,9 @@
 //! Named places where a test can end the program, and broken behaviours that a
 //! test must catch. Without the `faults` feature all of this compiles to nothing.
 
+use std::path::Path;
+use std::time::Duration;
+
 /// Ends the program as `kill -9` would, if `FOREBAY_FAULT_KILL` names this
 /// step (`name` or `name:3` for the third time it is reached).
 #[inline]
@@ -9,6 +12,27 @@ pub fn point(step: &str) {
     real::point(step);
     #[cfg(not(feature = "faults"))]
     let _ = step;
+}
+
+/// As [`point`], for a step that many files go through: it is named `step/file-name`.
+#[inline]
+pub fn point_at(step: &str, file: &Path) {
+    #[cfg(feature = "faults")]
+    real::point(&format!("{step}/{}", file.file_name().unwrap_or_default().to_string_lossy()));
+    #[cfg(not(feature = "faults"))]
+    let _ = (step, file);
+}
+
+/// A shorter limit than the usual one, in milliseconds in the variable `FOREBAY_FAULT_{name}`.
+#[inline]
+pub fn limit(name: &str, usual: Duration) -> Duration {
+    #[cfg(feature = "faults")]
+    if let Some(shorter) = std::env::var(format!("FOREBAY_FAULT_{name}")).ok().and_then(|text| text.parse().ok()) {
+        return Duration::from_millis(shorter);
+    }
+    #[cfg(not(feature = "faults"))]
+    let _ = name;
+    usual
 }
 
 /// Whether the deliberately broken behaviour `mutant` is switched on by `FOREBAY_FAULT_MUTANT`.

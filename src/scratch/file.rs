@@ -8,6 +8,8 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::model::fault;
+
 /// Every temporary name ends like this, so that a sweep knows them.
 pub const TEMPORARY: &str = ".forebay-tmp";
 
@@ -23,20 +25,30 @@ pub enum Privacy {
 /// Writes `bytes` to `path`, which afterwards holds all of them, durably, or
 /// what it held before. Blocks.
 pub fn write(path: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
+    if fault::mutant("no-rename") {
+        std::fs::remove_file(path).unwrap_or_default();
+        return write_new(path, path, bytes, privacy);
+    }
     let temporary = temporary(path)?;
-    let written = write_new(&temporary, bytes, privacy).and_then(|()| std::fs::rename(&temporary, path));
+    let written = write_new(&temporary, path, bytes, privacy).and_then(|()| std::fs::rename(&temporary, path));
     if let Err(error) = written {
         // What cannot be removed is swept with the next run.
         std::fs::remove_file(&temporary).unwrap_or_default();
         return Err(error);
     }
+    fault::point_at("renamed", path);
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
-fn write_new(path: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
+/// Writes a new file at `path`, which is to become `last`.
+fn write_new(path: &Path, last: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
     let mode = if privacy == Privacy::Private { 0o600 } else { 0o644 };
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
+    let (first, rest) = bytes.split_at(bytes.len() / 2);
+    file.write_all(first)?;
+    fault::point_at("half-written", last);
+    file.write_all(rest)?;
+    fault::point_at("unsynced", last);
     file.sync_all()
 }
 

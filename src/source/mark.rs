@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::fault;
+
 /// The whole source.
 const WHOLE: &str = "source";
 /// The source while it is incomplete.
@@ -57,7 +59,10 @@ impl Mark {
         let temporary = folder.join("source.json.part");
         let mut file = File::create(&temporary)?;
         file.write_all(&serde_json::to_vec(self)?)?;
-        fs::rename(temporary, folder.join(MARK))
+        fault::point("mark-before-rename");
+        fs::rename(temporary, folder.join(MARK))?;
+        fault::point("mark-saved");
+        Ok(())
     }
 
     /// The header that lets a server continue only the same bytes. Weak tags cannot.
@@ -81,9 +86,10 @@ impl Mark {
     /// Makes `path` the whole source that this mark describes.
     pub(super) fn finish(&self, folder: &Path, path: &Path) -> io::Result<PathBuf> {
         self.save(folder)?;
-        crate::model::fault::point("source-before-rename");
+        fault::point("source-before-rename");
         let whole = folder.join(WHOLE);
         fs::rename(path, &whole)?;
+        fault::point("source-renamed");
         Ok(whole)
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
+use crate::model::fault;
 use crate::tool::child::{ChildError, Order, Output, run};
 
 /// No progress for this long means it hangs. A slow machine still encodes a
@@ -54,7 +55,8 @@ pub async fn encode(
     mut progress: impl FnMut(f64),
 ) -> Result<Report, Failure> {
     let mut report = Report::default();
-    let order = Order { silence: SILENCE, nice: NICE, ..Order::new(ffmpeg).args(arguments) };
+    let silence = fault::limit("SILENCE", SILENCE);
+    let order = Order { silence, nice: NICE, ..Order::new(ffmpeg).args(arguments) };
     let mut furthest = -1.0;
     let ended = run(&order, cancel, |output, line| {
         match read(output, line) {

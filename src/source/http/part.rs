@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::model::event::What;
 use crate::model::failure::Failure;
+use crate::model::fault;
 
 use super::super::hash::{self, blocking, blocking_or};
 use super::super::mark::{Mark, PART};
@@ -178,6 +179,7 @@ impl<'a> Part<'a> {
         let written = blocking(move || file.write_all_at(&bytes, at).map(|()| bytes)).await;
         let mut bytes = written.map_err(|error| Failure::io(&writing(self.folder), &error))?;
         *offset += bytes.len() as u64;
+        fault::point("piece-written");
         self.note(at..*offset);
         self.save_if_old().await?;
         bytes.clear();
