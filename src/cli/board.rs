@@ -215,7 +215,7 @@ impl Video {
 impl Plan {
     fn new(seconds: f64, (chunks, resumed): (u64, u64), summary: &Arc<str>, segment_seconds: f64) -> Self {
         // One object a segment, rendition and audio track, and a playlist each.
-        let renditions = as_f64(summary.split_whitespace().filter(|word| *word != "+").count() as u64);
+        let renditions = as_f64(names(summary).filter(|word| *word != "+").count() as u64);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an estimate of a small number")]
         let objects = (renditions * ((seconds / segment_seconds.max(0.1)).ceil() + 1.0)) as u64;
         let summary = clean(summary).into();
@@ -271,8 +271,13 @@ impl Plan {
 
     /// Renditions of the picture.
     pub(super) fn renditions(&self) -> u64 {
-        self.summary.split_whitespace().take_while(|word| *word != "+").count() as u64
+        names(&self.summary).take_while(|word| *word != "+").count() as u64
     }
+}
+
+/// The words of `1080p 720p + audio-eng` or `360p (no sound)` that name something.
+fn names(summary: &str) -> impl Iterator<Item = &str> {
+    summary.split(" (").next().unwrap_or_default().split_whitespace()
 }
 
 impl Rate {
@@ -319,6 +324,7 @@ mod tests {
         assert!((video.encode_part() - 0.375).abs() < 1e-9);
         assert!((video.plan.as_ref().unwrap().speed(2.0) - 7.5).abs() < 1e-9);
         assert_eq!(video.plan.as_ref().unwrap().renditions(), 2);
+        assert_eq!(names("360p (no sound)").count(), 1);
         feed(&mut board, 3.0, 0, What::Uploading { objects: 11, bytes: 99 });
         assert!((board.videos[&0].upload_part() - 1.0 / 3.0).abs() < 1e-9);
         let done = feed(&mut board, 4.0, 0, What::Done { master: "m".into(), objects: 34, bytes: 99 });
