@@ -199,6 +199,7 @@ mod tests {
             language: "eng".into(),
             default: true,
             index: 1,
+            timed: true,
         };
         let variant = Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth };
         let track = Track { rendition: &track, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };

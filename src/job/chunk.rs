@@ -229,9 +229,10 @@ async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
         |made: f64| (work.report)(What::ChunkProgress { chunk: number, part: (made / seconds).clamp(0.0, 1.0) });
     let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
     let report = report.map_err(|failure| refused(failure, work, 0))?;
-    if report.damaged > HARMLESS_SOUND {
-        let what =
-            format!("the source is damaged: {} packets of {} cannot be decoded", report.damaged, rendition.folder);
+    let source = work.media.audio.iter().find(|source| source.index == rendition.index);
+    let damaged = report.damaged.saturating_sub(source.map_or(0, |source| source.empty_packets));
+    if damaged > HARMLESS_SOUND {
+        let what = format!("the source is damaged: {damaged} packets of {} cannot be decoded", rendition.folder);
         if !settings.accept_damaged && !fault::mutant("trust-exit-codes") {
             return Err(Failure::permanent(what).hint(ACCEPT));
         }

@@ -76,7 +76,12 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     fault::point("folder-made");
     let fetched = fetch(item, &identity, &folder, cx, report).await?;
     fault::point("fetched");
-    let outcome = make(item, &identity, settings, &folder, &fetched, cx, report).await;
+    let made = make(item, &identity, settings, &folder, &fetched, cx, report).await;
+    // The id alone does not tell which line of a list it was.
+    let outcome = made.map_err(|failure| match failure.class {
+        Class::Permanent => failure.context(&format!("`{}`", item.locator.shown())),
+        _ => failure,
+    });
     if let Err(failure) = &outcome
         && failure.class != Class::Permanent
     {

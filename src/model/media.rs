@@ -81,6 +81,18 @@ pub struct Audio {
     pub end: f64,
     /// Where no packet is for more than half a second: begin and length, in seconds.
     pub holes: Vec<(f64, f64)>,
+    /// Packets without a byte in them, which no decoder takes.
+    pub empty_packets: u64,
+    /// How far the time stamps jump back, over all jumps, in seconds. Sound has no reason for it.
+    pub backward_seconds: f64,
+}
+
+impl Audio {
+    /// Whether the time stamps say when a sample is to be heard.
+    pub fn is_in_order(&self) -> bool {
+        // The last packets of a recording, and edges of a broadcast, go back by less.
+        self.backward_seconds < 0.5
+    }
 }
 
 /// The packets of the video stream in presentation order, in seconds.

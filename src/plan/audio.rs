@@ -27,6 +27,8 @@ pub struct AudioRendition {
     pub default: bool,
     /// The stream's index in the source.
     pub index: u32,
+    /// Whether the source's time stamps say when a sample is to be heard.
+    pub timed: bool,
 }
 
 /// The audio renditions of a source, in its order.
@@ -40,7 +42,14 @@ pub fn renditions(tracks: &[Audio]) -> Vec<AudioRendition> {
         let folder =
             unique(&format!("audio-{language}"), "-", |folder| renditions.iter().any(|one| one.folder == folder));
         let name = unique(&wanted, " ", |name| renditions.iter().any(|one| one.name == name));
-        renditions.push(AudioRendition { folder, name, language, default: number == default, index: track.index });
+        renditions.push(AudioRendition {
+            folder,
+            name,
+            language,
+            default: number == default,
+            index: track.index,
+            timed: track.is_in_order(),
+        });
     }
     renditions
 }
@@ -89,6 +98,8 @@ mod tests {
             start: 0.0,
             end: 1.0,
             holes: Vec::new(),
+            empty_packets: 0,
+            backward_seconds: 0.0,
         }
     }
 

@@ -130,9 +130,11 @@ pub fn audio(
     let (number, track) = rendition;
     let samples = samples(plan.grid.seconds());
     let first = signed_samples(plan.start);
+    // Time stamps in disorder would cut the sound to pieces: it is taken in one piece then.
+    let stamps = if track.timed { String::new() } else { format!("asetpts=N/SR/TB+{:.6}/TB,", plan.start) };
     // `async=1` fills holes and cuts overlaps by the time stamps, and never stretches.
     let graph = format!(
-        "[0:{}]aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.05:first_pts={first},\
+        "[0:{}]{stamps}aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.05:first_pts={first},\
          aformat=sample_fmts=fltp:channel_layouts=stereo,apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
         track.index
     );
@@ -272,6 +274,18 @@ mod tests {
         let stream = crate::model::media::Media { container: "mpegts".into(), ..media(10.0, |_| true) };
         assert!(of(&stream, "/s", 1, Pass::Only).contains("-ss 5.500000 "));
         assert!(!of(&stream, "/s", 0, Pass::Only).contains("-ss "));
+    }
+
+    #[test]
+    fn sound_whose_times_are_in_disorder_is_counted_in_samples() {
+        let plan = hls::plan(&media(10.0, |_| true), &settings()).unwrap();
+        let of = |timed| {
+            let (folder, name, language) = ("audio-und".into(), "und".into(), "und".into());
+            let track = AudioRendition { folder, name, language, default: true, index: 1, timed };
+            line(&audio(Path::new("/s"), &plan, (0, &track), &settings(), Path::new("/w")))
+        };
+        assert!(of(true).contains("[0:1]aresample=48000:async=1"));
+        assert!(of(false).contains("[0:1]asetpts=N/SR/TB+0.000000/TB,aresample=48000:async=1"));
     }
 
     #[test]

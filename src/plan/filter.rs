@@ -16,6 +16,8 @@ const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
 /// frame numbers: `setpts=N` after `fps`, whatever the source's stamps were.
 pub fn graph(video: &Video, grid: &Grid, chunk: &Chunk, start: f64, renditions: &[Rendition]) -> String {
     let begin = start + grid.rate.seconds(chunk.first_frame);
+    // Sound may go on after the picture: a chunk there shows the last one, which `fps` must not drop.
+    let begin = video.timeline.times.last().map_or(begin, |last| begin.min(*last));
     let mut graph = format!("[0:{}]showinfo=checksum=0", video.index);
     if video.interlaced {
         graph.push_str(",bwdif=mode=send_frame:deint=all");
@@ -108,6 +110,7 @@ fn matrix(video: &Video) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::media::Timeline;
     use crate::model::rational::Rational;
     use crate::plan::ladder;
 
@@ -126,6 +129,13 @@ mod tests {
              format=yuv420p,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,\
              setsar=1,split=2[v0][b0];[b0]scale=640:360:flags=bicubic,setsar=1[v1]"
         );
+    }
+
+    #[test]
+    fn a_chunk_after_the_last_picture_begins_with_it() {
+        let timeline = Timeline { times: vec![0.5, 4.46], ..Timeline::default() };
+        let graph = graph_of(&Video { timeline, ..ladder::tests::video(1280, 720) });
+        assert!(graph.contains("start_time=4.460000000:"), "{graph}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The plan of one package: pure, from what was probed and what was asked.
 
 use crate::model::failure::Failure;
-use crate::model::media::{Media, Video};
+use crate::model::media::{Audio, Media, Video};
 use crate::plan::audio::{AudioRendition, renditions};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, ladder, upright_size};
@@ -46,6 +46,11 @@ pub fn plan(media: &Media, settings: &HlsSettings) -> Result<HlsPlan, Failure> {
             );
         }
         warnings.push(damage);
+    }
+    for track in media.audio.iter().filter(|track| !track.is_in_order()) {
+        let Audio { index, codec, .. } = track;
+        warnings
+            .push(format!("the times of stream {index} (audio, {codec}) are in disorder: it is taken in one piece"));
     }
     let start = video.timeline.start();
     let video_seconds = video.timeline.end - start;

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
@@ -90,6 +91,9 @@ struct Packets {
     start: Option<f64>,
     end: f64,
     holes: Vec<(f64, f64)>,
+    empty: u64,
+    last: Option<f64>,
+    backward: f64,
 }
 
 fn order(ffprobe: &Path, path: &Path, what: &[&str]) -> Order {
@@ -110,14 +114,14 @@ async fn header(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Resu
     };
     let ended = run(&order, cancel, collect).await.map_err(child_failure)?;
     if !ended.status.success() {
-        return Err(refused(&ended));
+        return Err(refused(&ended, path).await);
     }
     serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
 }
 
 /// Reads every packet's stream, times and flags; a film of three hours has a million.
 async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Result<BTreeMap<u32, Packets>, Failure> {
-    let entries = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,flags", "-of", "csv=p=0"];
+    let entries = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,size,flags", "-of", "csv=p=0"];
     let mut streams: BTreeMap<u32, Packets> = BTreeMap::new();
     let take = |output, line: &str| {
         if output == Output::Out {
@@ -128,7 +132,7 @@ async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Res
     let ended = run(&order(ffprobe, path, &entries), cancel, take).await.map_err(child_failure)?;
     // ffprobe answers a damaged end with an error after all the packets before it.
     if !ended.status.success() && streams.is_empty() {
-        return Err(refused(&ended));
+        return Err(refused(&ended, path).await);
     }
     for packets in streams.values_mut() {
         packets.times.sort_by(f64::total_cmp);
@@ -137,16 +141,24 @@ async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Res
     Ok(streams)
 }
 
-/// One line: `0,0.033008,0.033008,0.033333,K__`; `N/A` for what is not known.
+/// One line: `0,0.033008,0.033008,0.033333,1200,K__`; `N/A` for what is not known.
 fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
     let mut fields = line.split(',');
     let Some(index) = fields.next().and_then(|index| index.parse().ok()) else { return };
     let mut time = || fields.next().and_then(|text| text.parse::<f64>().ok());
     let (pts, dts, duration) = (time(), time(), time());
+    let size = fields.next().unwrap_or_default();
     let flags = fields.next().unwrap_or_default();
+    let packets = streams.entry(index).or_default();
+    if size == "0" {
+        // Some writers of Ogg put them between the real ones; their times are made up.
+        packets.empty += 1;
+        return;
+    }
     // Packets an edit list hides are decoded and not shown.
     let Some(at) = pts.or(dts).filter(|_| !flags.contains('D')) else { return };
-    let packets = streams.entry(index).or_default();
+    packets.backward += packets.last.map_or(0.0, |last| (last - at).max(0.0));
+    packets.last = Some(at);
     if packets.start.is_some() && at - packets.end > SILENT_HOLE {
         packets.holes.push((packets.end, at - packets.end));
     }
@@ -236,6 +248,8 @@ fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
         start: packets.start.unwrap_or(0.0),
         end: packets.end,
         holes: packets.holes,
+        empty_packets: packets.empty,
+        backward_seconds: packets.backward,
     }
 }
 
@@ -277,22 +291,28 @@ fn child_failure(error: ChildError) -> Failure {
 }
 
 /// ffprobe's refusal in words for a person.
-fn refused(ended: &Ended) -> Failure {
+async fn refused(ended: &Ended, path: &Path) -> Failure {
     let said = ended.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
     let reason = said.rsplit(": ").next().unwrap_or(&said).to_string();
     let all = ended.last_lines.join("\n");
-    let what = if all.contains("not on whitelist") || all.contains("Invalid data found") || all.contains("whitelist") {
-        "the file is not a video that is understood".to_string()
-    } else if all.contains("moov atom not found") {
-        "the file is cut short: its index (`moov`) is missing".to_string()
-    } else {
-        format!("ffprobe cannot read the file: {reason}")
-    };
-    if all.contains("moov atom not found") {
+    // A text named .mp4 lacks the index as well: nothing in it was ever an MP4.
+    if all.contains("moov atom not found") && begins_as_mp4(path).await {
         return Failure::permanent("the file is cut short: its index (`moov`) is missing").hint("get the file again");
     }
+    let unknown = ["whitelist", "Invalid data found", "moov atom not found"].iter().any(|words| all.contains(words));
+    let what = if unknown {
+        "the file is not a video that is understood".to_string()
+    } else {
+        format!("ffprobe cannot read the file: {}", reason.escape_debug())
+    };
     Failure::permanent(what)
         .hint("check what the address really gives; playlists and texts dressed as videos are refused")
+}
+
+async fn begins_as_mp4(path: &Path) -> bool {
+    let mut head = [0; 8];
+    let read = async { tokio::fs::File::open(path).await?.read_exact(&mut head).await };
+    read.await.is_ok() && [b"ftyp", b"mdat", b"free", b"skip", b"wide"].iter().any(|kind| head.ends_with(*kind))
 }
 
 #[cfg(test)]
@@ -303,11 +323,13 @@ mod tests {
     fn packets_are_read_in_any_order_and_without_times() {
         let mut streams = BTreeMap::new();
         for line in [
-            "0,0.08,0.0,0.04,K__",
-            "0,0.04,0.04,0.04,___",
-            "1,N/A,0.5,N/A,K__",
-            "1,2.0,2.0,0.02,K__",
-            "0,N/A,N/A,N/A,_D_",
+            "0,0.08,0.0,0.04,90,K__",
+            "0,0.04,0.04,0.04,8,___",
+            "1,N/A,0.5,N/A,7,K__",
+            "1,-9.0,-9.0,0.02,0,K__",
+            "1,2.0,2.0,0.02,7,K__",
+            "1,1.5,1.5,0.02,7,K__",
+            "0,N/A,N/A,N/A,5,_D_",
             "",
         ] {
             add_packet(&mut streams, line);
@@ -315,6 +337,7 @@ mod tests {
         assert_eq!(streams[&0].times, [0.08, 0.04]);
         assert!((streams[&0].end - 0.12).abs() < 1e-9);
         assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
+        assert_eq!((streams[&1].empty, streams[&1].backward), (1, 0.5));
     }
 
     #[track_caller]

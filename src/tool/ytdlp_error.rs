@@ -8,6 +8,9 @@ use crate::model::secret::masked_url;
 /// Longest message that is still one clear line.
 const LONGEST: usize = 300;
 
+/// What the other connections say when one has given up.
+const AFTERMATH: &str = "write to closed file";
+
 /// Words of a machine that cannot go on. The right column is the hint.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("no space left", "free some space there and run the same command again"),
@@ -49,7 +52,8 @@ const TEMPORARY: &[&str] = &[
 
 /// Puts the last lines of standard error into one failure.
 pub(super) fn failure(lines: &[String], url: &Url) -> Failure {
-    let error = lines.iter().rev().find(|line| line.starts_with("ERROR:")).or(lines.last());
+    let is_error = |line: &&String| line.starts_with("ERROR:") && !line.contains(AFTERMATH);
+    let error = lines.iter().rev().find(is_error).or(lines.last());
     let said = error.map_or("yt-dlp failed and did not say why".to_owned(), |line| plain(line, url));
     let lower = lines.join("\n").to_ascii_lowercase();
     let what = format!("`{}`: {said}", masked_url(url));
@@ -129,6 +133,11 @@ mod tests {
         let line = "ERROR: [generic] x: Unable to download webpage: HTTP Error 404: Not Found (caused by <HTTPError 404: Not Found>)";
         let told = failure(&["noise".to_owned(), line.to_owned()], &url);
         assert_eq!(told.what, "`https://h/x?***`: Unable to download webpage: HTTP Error 404: Not Found");
+        let lines = ["ERROR: fragment 3 not found, unable to continue", "ERROR: write to closed file"];
+        assert_eq!(
+            failure(&lines.map(String::from), &url).what,
+            "`https://h/x?***`: fragment 3 not found, unable to continue"
+        );
         let line = "ERROR: Unsupported URL: https://h/x?token=s3cret";
         assert!(!failure(&[line.to_owned()], &url).what.contains("s3cret"));
         let line = "ERROR: bad 'https://cdn/y?sig=s3cret', sorry";
