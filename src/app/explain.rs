@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
@@ -55,6 +56,7 @@ async fn fetch(
         room: &lanes.room,
         cancel,
         report: &silent,
+        arrival: &watch::Sender::new(None),
     };
     std::fs::create_dir_all(folder)
         .map_err(|error| Failure::io(&format!("could not make `{}`", folder.display()), &error))?;

@@ -57,6 +57,11 @@ pub fn find_moov<E>(length: u64, mut read: impl FnMut(u64) -> Result<[u8; 16], E
     Ok(None)
 }
 
+/// Whether the payload of `moov` leaves the samples to fragments that follow.
+pub fn is_fragmented(moov: &[u8]) -> bool {
+    child(moov, *b"mvex").is_some()
+}
+
 /// Reads the track from the payload of `moov`.
 pub fn track(moov: &[u8]) -> Result<Track, Mp4Error> {
     let mdia = inside(moov, &[*b"trak", *b"mdia"])?;

@@ -2,31 +2,30 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
 
 use crate::format::aes128;
-use crate::format::keys::KeyRing;
 use crate::model::event::{Stage, What};
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::Rank;
-use crate::model::media::Media;
+use crate::pipeline::lane::Permit;
 use crate::plan::decoded;
 use crate::plan::encode::{self, Entry, Pass};
 use crate::plan::grid::Chunk;
 use crate::plan::hls::{HlsPlan, clock};
-use crate::plan::settings::HlsSettings;
 use crate::scratch::journal::{self, Object};
 use crate::storage::Serving;
 use crate::tool::ffmpeg;
 
+use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
-use super::{Context, Report, blocking};
+use super::work::Work;
 
 /// Objects whose names change with their content are kept for a year.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
@@ -44,43 +43,6 @@ const SEGMENTS_AT_ONCE: usize = 3;
 const HARMLESS_SOUND: u64 = 3;
 
 const ACCEPT: &str = "get the file again, or publish what there is with --accept-damaged";
-
-/// What all chunks of an item share.
-pub struct Work<'a> {
-    /// The run.
-    pub cx: &'a Context,
-    /// What the user asked for.
-    pub settings: &'a HlsSettings,
-    /// What the source holds.
-    pub media: &'a Media,
-    /// What is made of it.
-    pub plan: &'a HlsPlan,
-    /// The source.
-    pub source: &'a Path,
-    /// The item's work folder.
-    pub folder: &'a Path,
-    /// The item's id.
-    pub id: &'a str,
-    /// Where the generation lies at the destination.
-    pub place: &'a str,
-    /// Its keys, if it is encrypted.
-    pub key_ring: Option<Arc<KeyRing>>,
-    /// The item's rank.
-    pub rank: Rank,
-    /// The turn at which it began.
-    pub turn: u64,
-    /// Who hears of it.
-    pub report: Report<'a>,
-    /// Objects and bytes stored so far.
-    pub stored: Stored,
-}
-
-/// A count of what is stored.
-#[derive(Debug, Default)]
-pub struct Stored {
-    objects: AtomicU64,
-    bytes: AtomicU64,
-}
 
 /// One piece of an item's encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,38 +72,75 @@ impl Part {
 }
 
 /// Encodes, checks and stores one part, and notes it when all of it is durable.
+/// What an earlier run has made is taken as it is.
 pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure> {
+    if let Some(made) = work.target.get().and_then(|target| target.made.get(&part.name())) {
+        return Ok(made.clone());
+    }
     let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
     let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
-    let _unstored = work.cx.permit(&work.cx.lanes.backlog, rank, 1).await?;
-    let files = with_tries(work, part, rank).await?;
+    let (_unstored, whole) = begin(work, part, rank).await?;
+    let files = match encode(work, part, rank).await {
+        // While the source is still coming, a failure means nothing yet.
+        Err(failure) if !whole && failure.class != Class::Stopped => {
+            work.target.wait().await;
+            with_tries(work, part, rank).await?
+        }
+        Err(failure) => again(failure, work, part, rank).await?,
+        Ok(files) => files,
+    };
     fault::point("chunk-encoded");
+    let target = work.target.wait().await;
     let chunk = store(work, part, files, rank).await?;
     fault::point("chunk-stored");
-    work.cx.journal.chunk_done(&journal_place(work), &part.name(), &chunk).await?;
+    work.cx.journal.chunk_done(&journal_place(&target.place, work.cx), &part.name(), &chunk).await?;
     fault::point("chunk-noted");
     Ok(chunk)
+}
+
+/// Waits until the part may be encoded: the source is whole, or all of it that
+/// the part needs is here. Tells which.
+async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>, bool), Failure> {
+    let Work { cx, .. } = work;
+    let early = async {
+        work.has_arrived(part).await;
+        cx.permit(&cx.lanes.early, rank, 1).await
+    };
+    tokio::select! {
+        biased;
+        _ = work.target.wait() => Ok((cx.permit(&cx.lanes.backlog, rank, 1).await?, true)),
+        permit = early => Ok((permit?, false)),
+    }
 }
 
 /// A checked file of the encoder and the folder it is for.
 type Rendition = (String, Arc<Cutter>, PathBuf);
 
 async fn with_tries(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
-    let mut tries = 1;
-    loop {
+    match encode(work, part, rank).await {
+        Err(failure) => again(failure, work, part, rank).await,
+        files => files,
+    }
+}
+
+/// Tries once more after `failure`, and perhaps once more, if that may help.
+async fn again(mut failure: Failure, work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
+    for tries in 1..TRIES {
+        if failure.class != Class::Temporary {
+            break;
+        }
+        let wait = Duration::from_secs(1) * tries;
+        (work.report)(What::Retrying { stage: Stage::Encode, why: failure.what, wait: wait.as_secs_f64() });
+        tokio::select! {
+            () = work.cx.stop.cancelled() => return Err(Failure::stopped()),
+            () = tokio::time::sleep(wait) => {}
+        }
         match encode(work, part, rank).await {
-            Err(failure) if failure.class == Class::Temporary && tries < TRIES => {
-                let wait = Duration::from_secs(1) * tries;
-                (work.report)(What::Retrying { stage: Stage::Encode, why: failure.what, wait: wait.as_secs_f64() });
-                tokio::select! {
-                    () = work.cx.stop.cancelled() => return Err(Failure::stopped()),
-                    () = tokio::time::sleep(wait) => {}
-                }
-                tries += 1;
-            }
-            outcome => return outcome,
+            Err(next) => failure = next,
+            files => return files,
         }
     }
+    Err(failure)
 }
 
 async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
@@ -204,7 +203,7 @@ async fn passes(work: &Work<'_>, chunk: Chunk, entry: Entry) -> Result<(f64, Opt
 }
 
 fn damage_in(report: &ffmpeg::Report, work: &Work<'_>, chunk: &Chunk) -> Option<String> {
-    let plan = work.plan;
+    let plan = &work.plan;
     let timeline = &work.media.video.as_ref()?.timeline;
     if report.damaged > 0 {
         let at = clock(plan.grid.rate.seconds(chunk.first_frame));
@@ -222,7 +221,7 @@ fn damage_in(report: &ffmpeg::Report, work: &Work<'_>, chunk: &Chunk) -> Option<
 async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
     let Work { settings, plan, .. } = work;
     let rendition = plan.audio.get(track).expect("parts are made from the plan");
-    let arguments = encode::audio(work.source, plan, (track, rendition), settings, work.folder);
+    let arguments = encode::audio(&work.source, plan, (track, rendition), settings, work.folder);
     let number = Part::Audio(track).number(plan);
     let seconds = plan.grid.seconds();
     let progress =
@@ -313,7 +312,7 @@ async fn store_segment(
 ) -> Result<Object, Failure> {
     let cx = work.cx;
     let permit = cx.permit(&cx.lanes.upload, rank, 1).await?;
-    let (key_ring, name) = (work.key_ring.clone(), format!("{folder}/{:05}.ts", cut.segment));
+    let (key_ring, name) = (work.target().key_ring.clone(), format!("{folder}/{:05}.ts", cut.segment));
     let seconds = cut.seconds;
     let (bytes, sha256) = blocking(move || {
         let plain = cutter.segment(&cut)?;
@@ -330,7 +329,7 @@ async fn store_segment(
     })
     .await?;
     let object = Object { name, bytes: bytes.len() as u64, sha256, seconds };
-    cx.storage.write(&format!("{}/{}", work.place, object.name), bytes, SEGMENT).await?;
+    cx.storage.write(&format!("{}/{}", work.target().place, object.name), bytes, SEGMENT).await?;
     drop(permit);
     fault::point("segment-stored");
     let objects = work.stored.objects.fetch_add(1, Ordering::Relaxed) + 1;

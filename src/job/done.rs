@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 
 use crate::model::failure::Failure;
 use crate::model::fault;
@@ -11,7 +12,6 @@ use crate::model::item::Item;
 use crate::scratch::journal::{self, Object};
 use crate::source::Record;
 
-use super::chunk::Work;
 use super::hls::fetch_context;
 use super::{Context, Report};
 
@@ -86,7 +86,8 @@ pub async fn published(
     if manifest.settings != wish || !complete(&manifest, cx).await? {
         return Ok(None);
     }
-    let context = fetch_context(item, cx, report);
+    let nobody = watch::Sender::new(None);
+    let context = fetch_context(item, cx, report, &nobody);
     let same = cx.sources.unchanged(item, &manifest.source.input, &context).await;
     Ok(same.then(|| cx.storage.address(&master)))
 }
@@ -126,26 +127,25 @@ pub async fn sizes(place: &str, cx: &Context) -> Result<HashMap<String, u64>, Fa
     Ok(listed.into_iter().filter_map(|stat| Some((name(&stat.key)?, stat.bytes))).collect())
 }
 
-/// The chunks that earlier runs have made, if all their objects are still there.
-pub async fn chunks(work: &Work<'_>) -> Result<HashMap<String, journal::Chunk>, Failure> {
-    let noted = work.cx.journal.chunks(&journal_place(work)).await?;
+/// The chunks of the generation at `place` that earlier runs have made, if all their objects are still there.
+pub async fn chunks(place: &str, cx: &Context) -> Result<HashMap<String, journal::Chunk>, Failure> {
+    let noted = cx.journal.chunks(&journal_place(place, cx)).await?;
     if noted.is_empty() {
         return Ok(HashMap::new());
     }
-    let found = sizes(work.place, work.cx).await?;
+    let found = sizes(place, cx).await?;
     let mut chunks = HashMap::new();
     for (name, chunk) in noted {
-        let trusted = fault::mutant("unverified-resume");
-        if trusted || chunk.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)) {
+        if chunk.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)) {
             chunks.insert(name, chunk);
         } else {
-            work.cx.journal.forget_chunk(&journal_place(work), &name).await?;
+            cx.journal.forget_chunk(&journal_place(place, cx), &name).await?;
         }
     }
     Ok(chunks)
 }
 
-/// The generation's place, destination included, by which the journal knows it.
-pub fn journal_place(work: &Work<'_>) -> String {
-    format!("{}\n{}", work.cx.destination, work.place)
+/// A generation's place, destination included, by which the journal knows it.
+pub fn journal_place(place: &str, cx: &Context) -> String {
+    format!("{}\n{place}", cx.destination)
 }

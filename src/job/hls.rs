@@ -5,22 +5,29 @@ use std::sync::Arc;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::{SetOnce, watch};
 
 use crate::format::keys::KeyRing;
 use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::{Item, Locator};
+use crate::model::media::Media;
 use crate::plan::generation;
 use crate::plan::hls::{HlsPlan, plan};
 use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
-use crate::source::{FetchContext, Fetched, Identity};
+use crate::source::{Arrival, FetchContext, Fetched, Identity};
 use crate::tool::ffprobe;
 
-use super::chunk::{self, Part, Stored, Work};
+use super::chunk::{self, Part};
+use super::early::{self, Head};
 use super::publish::{self, Provenance};
+use super::work::{Stored, Target, Work};
 use super::{Context, Report, done};
+
+/// Chunks that may be encoded while the source is coming stand before the sound.
+const EARLY_CHUNKS: usize = 4;
 
 /// How a job ended well.
 #[derive(Clone, Debug, PartialEq)]
@@ -59,8 +66,8 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     if let Some(master) = done::known(item, &input, &wish, cx, report).await? {
         return Ok(Outcome::AlreadyDone { master });
     }
-    let fetching = fetch_context(item, cx, report);
-    let identity = cx.sources.identify(item, &fetching).await?;
+    let nobody = watch::Sender::new(None);
+    let identity = cx.sources.identify(item, &fetch_context(item, cx, report, &nobody)).await?;
     report(What::Named { id: identity.id.as_str().into(), title: title(item, &identity) });
     let _mine = cx.claim_id(&identity.id).await;
     if let Some(master) = done::published(item, &identity.id, &wish, cx, report).await? {
@@ -74,12 +81,12 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     let folder = cx.scratch.join(input.chars().take(24).collect::<String>());
     make_folder(&folder).await?;
     fault::point("folder-made");
-    let fetched = fetch(item, &identity, &folder, cx, report).await?;
-    fault::point("fetched");
-    let made = make(item, &identity, settings, &folder, &fetched, cx, report).await;
+    let made = Job { item, identity: &identity, settings, folder: &folder, cx, report }.run().await;
     // The id alone does not tell which line of a list it was.
     let outcome = made.map_err(|failure| match failure.class {
-        Class::Permanent => failure.context(&format!("`{}`", item.locator.shown())),
+        Class::Permanent if !failure.what.contains(&item.locator.shown()) => {
+            failure.context(&format!("`{}`", item.locator.shown()))
+        }
         _ => failure,
     });
     if let Err(failure) = &outcome
@@ -97,108 +104,187 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     outcome
 }
 
-/// From a whole source to a published package.
-#[expect(clippy::too_many_arguments, reason = "the whole of a job comes together here")]
-async fn make(
-    item: &Item,
-    identity: &Identity,
-    settings: &HlsSettings,
-    folder: &Path,
-    fetched: &Fetched,
-    cx: &Context,
-    report: Report<'_>,
-) -> Result<Outcome, Failure> {
-    let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &fetched.path, settings.limits.streams, &cx.cancel).await?;
-    let plan = plan(&media, settings)?;
-    for warning in &plan.warnings {
-        report(What::Warning { message: warning.clone() });
-    }
-    fault::point("planned");
-    let generation = generation::name(&fetched.sha256, settings, &cx.ffmpeg.version);
-    let place = format!("{}/{generation}", identity.id);
-    let key_ring = settings.encryption.as_ref().map(|wish| KeyRing::new(&wish.master_key, &generation, wish.rotate));
-    let work = Work {
-        cx,
-        settings,
-        media: &media,
-        plan: &plan,
-        source: &fetched.path,
-        folder,
-        id: &identity.id,
-        place: &place,
-        key_ring: key_ring.map(Arc::new),
-        rank: item.rank(),
-        turn: cx.turn(),
-        report,
-        stored: Stored::default(),
-    };
-    let made = all_chunks(&work).await;
-    let provenance = Provenance {
-        record: &fetched.record,
-        sha256: &fetched.sha256,
-        bytes: fetched.bytes,
-        title: title(item, identity),
-    };
-    let published = match made {
-        Ok(chunks) => publish::publish(&work, &generation, &chunks, &provenance).await,
-        Err(failure) => Err(failure),
-    };
-    if let Err(failure) = &published
-        && failure.class == Class::Permanent
-    {
-        publish::withdraw(&work, &generation).await;
-    }
-    let published = published?;
-    Ok(Outcome::Published {
-        master: cx.storage.address(&format!("{}/master.m3u8", identity.id)),
-        objects: published.objects,
-        bytes: published.bytes,
-        seconds: plan.grid.seconds(),
-    })
+/// One item on its way from its source to its package.
+struct Job<'a> {
+    item: &'a Item,
+    identity: &'a Identity,
+    settings: &'a HlsSettings,
+    folder: &'a Path,
+    cx: &'a Context,
+    report: Report<'a>,
 }
 
-/// Encodes and stores what no earlier run has, several chunks at once.
+/// Why chunks that were begun early come to nothing.
+enum Detour {
+    /// The item failed.
+    Failed(Failure),
+    /// The source that came in the end is not the one that was coming.
+    Changed(Fetched),
+}
+
+impl From<Failure> for Detour {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Job<'_> {
+    /// Encodes what can be encoded while the source is still coming, and the rest when it is whole.
+    async fn run(&self) -> Result<Outcome, Failure> {
+        let (sender, mut arrival) = watch::channel(None);
+        let context = fetch_context(self.item, self.cx, self.report, &sender);
+        let mut fetching = Box::pin(self.cx.sources.fetch(self.item, self.identity, self.folder, &context));
+        let fetched = tokio::select! {
+            biased;
+            fetched = &mut fetching => fetched?,
+            head = early::head(&mut arrival, self.folder, self.settings, self.cx) => {
+                match self.overlapped(fetching, head, arrival).await {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(Detour::Failed(failure)) => return Err(failure),
+                    Err(Detour::Changed(fetched)) => fetched,
+                }
+            }
+        };
+        fault::point("fetched");
+        self.whole(&fetched).await
+    }
+
+    /// The source is here: everything can be told of it.
+    async fn whole(&self, fetched: &Fetched) -> Result<Outcome, Failure> {
+        let streams = self.settings.limits.streams;
+        let media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, streams, &self.cx.cancel).await?;
+        let work = self.work(media, fetched.path.clone(), None)?;
+        self.aim(&work, fetched).await?;
+        let made = all_chunks(&work).await;
+        self.publish(&work, made, fetched).await
+    }
+
+    /// The source is coming, and its index is here.
+    async fn overlapped(
+        &self,
+        fetching: impl Future<Output = Result<Fetched, Failure>>,
+        head: Head,
+        arrival: watch::Receiver<Option<Arrival>>,
+    ) -> Result<Outcome, Detour> {
+        let serial = head.serial;
+        let work = self.work(head.media, head.path, Some(arrival))?;
+        let arriving = async {
+            let fetched = fetching.await?;
+            fault::point("fetched");
+            if fetched.serial != Some(serial) {
+                return Err(Detour::Changed(fetched));
+            }
+            self.aim(&work, &fetched).await?;
+            Ok(fetched)
+        };
+        // A failure to encode comes after the source is whole, and has to be cleaned up behind.
+        let chunks = async { Ok(all_chunks(&work).await) };
+        let (fetched, made) = tokio::try_join!(arriving, chunks)?;
+        Ok(self.publish(&work, made, &fetched).await?)
+    }
+
+    fn work(
+        &self,
+        media: Media,
+        source: PathBuf,
+        arrival: Option<watch::Receiver<Option<Arrival>>>,
+    ) -> Result<Work<'_>, Failure> {
+        let plan = plan(&media, self.settings)?;
+        for warning in &plan.warnings {
+            (self.report)(What::Warning { message: warning.clone() });
+        }
+        fault::point("planned");
+        Ok(Work {
+            cx: self.cx,
+            settings: self.settings,
+            media,
+            plan,
+            source,
+            folder: self.folder,
+            id: &self.identity.id,
+            rank: self.item.rank(),
+            turn: self.cx.turn(),
+            report: self.report,
+            stored: Stored::default(),
+            arrival,
+            target: SetOnce::new(),
+        })
+    }
+
+    /// Names the generation, which takes the digest of the whole source, and finds what is there of it.
+    async fn aim(&self, work: &Work<'_>, fetched: &Fetched) -> Result<(), Failure> {
+        let generation = generation::name(&fetched.sha256, self.settings, &self.cx.ffmpeg.version);
+        let place = format!("{}/{generation}", self.identity.id);
+        let encryption = self.settings.encryption.as_ref();
+        let key_ring = encryption.map(|wish| Arc::new(KeyRing::new(&wish.master_key, &generation, wish.rotate)));
+        let made = done::chunks(&place, self.cx).await?;
+        let set = work.target.set(Target { generation, place, key_ring, made });
+        set.map_err(|_| Failure::environment("the source was whole twice"))
+    }
+
+    async fn publish(
+        &self,
+        work: &Work<'_>,
+        made: Result<Vec<journal::Chunk>, Failure>,
+        fetched: &Fetched,
+    ) -> Result<Outcome, Failure> {
+        let provenance = Provenance {
+            record: &fetched.record,
+            sha256: &fetched.sha256,
+            bytes: fetched.bytes,
+            title: title(self.item, self.identity),
+        };
+        let published = match made {
+            Ok(chunks) => publish::publish(work, &chunks, &provenance).await,
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = &published
+            && failure.class == Class::Permanent
+        {
+            publish::withdraw(work).await;
+        }
+        let published = published?;
+        Ok(Outcome::Published {
+            master: self.cx.storage.address(&format!("{}/master.m3u8", self.identity.id)),
+            objects: published.objects,
+            bytes: published.bytes,
+            seconds: work.plan.grid.seconds(),
+        })
+    }
+}
+
+/// Makes all parts that no earlier run has made, several at once.
 async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
-    let parts = parts(work.plan);
-    let mut made = done::chunks(work).await?;
-    let left: Vec<Part> = parts.iter().copied().filter(|part| !made.contains_key(&part.name())).collect();
+    let parts = parts(&work.plan, work.target.get().is_none());
     (work.report)(What::Planned {
         seconds: work.plan.grid.seconds(),
         chunks: parts.len() as u64,
-        resumed: made.len() as u64,
+        resumed: work.target.get().map_or(0, |target| target.made.len() as u64),
         renditions: work.plan.video.len() as u64,
         objects: work.plan.objects(),
         summary: work.plan.summary().into(),
     });
     let at_once = usize::try_from(work.cx.lanes.backlog.stats().capacity).unwrap_or(usize::MAX);
-    let new: Vec<(String, journal::Chunk)> = futures_util::stream::iter(left)
-        .map(|part| async move { Ok::<_, Failure>((part.name(), chunk::make(work, part).await?)) })
-        .buffer_unordered(at_once)
-        .try_collect()
-        .await?;
-    made.extend(new);
-    parts.iter().map(|part| made.remove(&part.name()).ok_or_else(|| Failure::environment("a chunk was lost"))).collect()
+    futures_util::stream::iter(parts).map(|part| chunk::make(work, part)).buffer_unordered(at_once).try_collect().await
 }
 
 /// All that is to be encoded. Sound comes first: it is one long piece, and the
-/// last thing to wait for otherwise.
-fn parts(plan: &HlsPlan) -> Vec<Part> {
-    let audio = (0..plan.audio.len()).map(Part::Audio);
-    audio.chain((0..plan.grid.chunks()).map(|number| Part::Video(plan.grid.chunk(number)))).collect()
+/// last thing to wait for otherwise. But it needs all of the source: while that
+/// is coming it waits behind the first chunks.
+fn parts(plan: &HlsPlan, coming: bool) -> Vec<Part> {
+    let video = (0..plan.grid.chunks()).map(|number| Part::Video(plan.grid.chunk(number)));
+    let mut parts: Vec<Part> = video.collect();
+    let first = if coming { parts.len().min(EARLY_CHUNKS) } else { 0 };
+    parts.splice(first..first, (0..plan.audio.len()).map(Part::Audio));
+    parts
 }
 
-async fn fetch(
+pub(super) fn fetch_context<'a>(
     item: &Item,
-    identity: &Identity,
-    folder: &Path,
-    cx: &Context,
-    report: Report<'_>,
-) -> Result<Fetched, Failure> {
-    let context = fetch_context(item, cx, report);
-    cx.sources.fetch(item, identity, folder, &context).await
-}
-
-pub(super) fn fetch_context<'a>(item: &Item, cx: &'a Context, report: Report<'a>) -> FetchContext<'a> {
+    cx: &'a Context,
+    report: Report<'a>,
+    arrival: &'a watch::Sender<Option<Arrival>>,
+) -> FetchContext<'a> {
     FetchContext {
         rank: item.rank(),
         network: &cx.lanes.network,
@@ -206,6 +292,7 @@ pub(super) fn fetch_context<'a>(item: &Item, cx: &'a Context, report: Report<'a>
         room: &cx.lanes.room,
         cancel: &cx.stop,
         report,
+        arrival,
     }
 }
 

@@ -3,9 +3,11 @@
 pub mod chunk;
 pub mod cut;
 pub mod done;
+pub mod early;
 pub mod hls;
 pub mod publish;
 pub mod verify;
+pub mod work;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -39,6 +41,9 @@ pub struct Lanes {
     /// Chunks that are encoded, or about to be, and not yet stored: this bounds
     /// what waits on the disk when the destination is slow.
     pub backlog: Lane<Rank>,
+    /// Chunks that are encoded while their source is still coming. They wait on
+    /// the disk until it is whole, so there may only be a few.
+    pub early: Lane<Rank>,
 }
 
 /// Everything a job works with.

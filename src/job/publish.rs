@@ -13,8 +13,9 @@ use crate::scratch::journal::{Chunk, Object};
 use crate::source::Record;
 use crate::storage::Serving;
 
-use super::chunk::{IMMUTABLE, Work};
+use super::chunk::IMMUTABLE;
 use super::done::{self, Manifest, Source, journal_place};
+use super::work::Work;
 
 const PLAYLIST: Serving = Serving { content_type: "application/vnd.apple.mpegurl", cache_control: IMMUTABLE };
 const POINTER: Serving = Serving { content_type: "application/vnd.apple.mpegurl", cache_control: "public, max-age=10" };
@@ -51,14 +52,9 @@ struct Rendition {
 }
 
 /// Publishes a generation all of whose chunks are stored.
-pub async fn publish(
-    work: &Work<'_>,
-    generation: &str,
-    chunks: &[Chunk],
-    from: &Provenance<'_>,
-) -> Result<Published, Failure> {
+pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -> Result<Published, Failure> {
     let renditions = assemble(work, chunks)?;
-    let master = master(work, generation, &renditions);
+    let master = master(work, &renditions);
     if fault::mutant("pointer-first") {
         write_pointer(work, &master).await?;
     }
@@ -72,30 +68,30 @@ pub async fn publish(
     objects.sort_by(|a, b| a.name.cmp(&b.name));
     look_at_all(work, &objects).await?;
     let totals = (objects.len() as u64 + 2, objects.iter().map(|object| object.bytes).sum::<u64>());
-    let manifest = write_manifest(work, generation, objects, from).await?;
+    let manifest = write_manifest(work, objects, from).await?;
     fault::point("manifest-stored");
     write_keys(work).await?;
     fault::point("keys-stored");
     write_pointer(work, &master).await?;
     fault::point("pointer-stored");
-    work.cx.journal.forget(&journal_place(work)).await?;
+    work.cx.journal.forget(&journal_place(&work.target().place, work.cx)).await?;
     fault::point("chunks-forgotten");
     Ok(Published { objects: totals.0, bytes: totals.1 + manifest + master.len() as u64 })
 }
 
 /// Removes a generation that will never be whole, unless a pointer leads to it.
-pub async fn withdraw(work: &Work<'_>, generation: &str) {
+pub async fn withdraw(work: &Work<'_>) {
     let withdrawn = async {
-        if done::pointer(work.id, work.cx).await?.as_deref() == Some(generation) {
+        if done::pointer(work.id, work.cx).await?.as_deref() == Some(work.target().generation.as_str()) {
             return Ok(());
         }
-        for stat in work.cx.storage.list(work.place).await? {
+        for stat in work.cx.storage.list(&work.target().place).await? {
             work.cx.storage.delete(&stat.key).await?;
         }
-        work.cx.journal.forget(&journal_place(work)).await
+        work.cx.journal.forget(&journal_place(&work.target().place, work.cx)).await
     };
     if let Err(failure) = withdrawn.await {
-        tracing::warn!(place = work.place, %failure, "an unfinished generation could not be removed");
+        tracing::warn!(place = %work.target().place, %failure, "an unfinished generation could not be removed");
     }
 }
 
@@ -142,14 +138,14 @@ fn number_of(file: &str) -> u64 {
 }
 
 fn key(work: &Work<'_>, folder: &str, file: &str) -> Option<Key> {
-    let (ring, wish) = (work.key_ring.as_ref()?, work.settings.encryption.as_ref()?);
+    let (ring, wish) = (work.target().key_ring.as_ref()?, work.settings.encryption.as_ref()?);
     let segment = number_of(file);
     let uri = wish.key_uri.replace("{id}", work.id).replace("{key}", &ring.key(segment).name);
     Some(Key { uri, iv: ring.iv(folder, segment) })
 }
 
-fn master(work: &Work<'_>, generation: &str, renditions: &BTreeMap<String, Rendition>) -> String {
-    let plan = work.plan;
+fn master(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>) -> String {
+    let plan = &work.plan;
     let variants: Vec<Variant<'_>> = plan
         .video
         .iter()
@@ -167,7 +163,7 @@ fn master(work: &Work<'_>, generation: &str, renditions: &BTreeMap<String, Rendi
             Some(Track { rendition, codec: &made.codec, bandwidth: made.bandwidth })
         })
         .collect();
-    playlist_write::master(generation, &variants, &tracks)
+    playlist_write::master(&work.target().generation, &variants, &tracks)
 }
 
 fn target_duration(work: &Work<'_>) -> u64 {
@@ -176,30 +172,25 @@ fn target_duration(work: &Work<'_>) -> u64 {
 
 /// Every object must be at the destination with its size; what is there besides is swept.
 async fn look_at_all(work: &Work<'_>, objects: &[Object]) -> Result<(), Failure> {
-    let mut found = done::sizes(work.place, work.cx).await?;
+    let mut found = done::sizes(&work.target().place, work.cx).await?;
     for object in objects {
         if found.remove(&object.name) != Some(object.bytes) {
-            let key = work.cx.storage.address(&format!("{}/{}", work.place, object.name));
+            let key = work.cx.storage.address(&format!("{}/{}", work.target().place, object.name));
             return Err(Failure::environment(format!("`{key}` is not there although it was stored"))
                 .hint("run the same command again"));
         }
     }
     for leftover in found.keys() {
-        work.cx.storage.delete(&format!("{}/{leftover}", work.place)).await?;
+        work.cx.storage.delete(&format!("{}/{leftover}", work.target().place)).await?;
     }
     Ok(())
 }
 
-async fn write_manifest(
-    work: &Work<'_>,
-    generation: &str,
-    objects: Vec<Object>,
-    from: &Provenance<'_>,
-) -> Result<u64, Failure> {
+async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance<'_>) -> Result<u64, Failure> {
     let manifest = Manifest {
         version: 1,
         id: work.id.into(),
-        generation: generation.into(),
+        generation: work.target().generation.clone(),
         title: from.title.as_deref().map(Into::into),
         seconds: work.plan.grid.seconds(),
         settings: generation::settings_digest(work.settings),
@@ -215,7 +206,7 @@ async fn write_manifest(
 }
 
 async fn write_keys(work: &Work<'_>) -> Result<(), Failure> {
-    let (Some(ring), Some(keys)) = (&work.key_ring, &work.cx.keys) else { return Ok(()) };
+    let (Some(ring), Some(keys)) = (&work.target().key_ring, &work.cx.keys) else { return Ok(()) };
     for key in ring.keys(work.plan.grid.segments()) {
         keys.write(&format!("{}/{}.key", work.id, key.name), key.key.expose().to_vec(), KEY).await?;
     }
@@ -242,6 +233,6 @@ async fn write(work: &Work<'_>, name: &str, bytes: Vec<u8>, serving: Serving) ->
         seconds: 0.0,
     };
     let _permit = work.cx.lanes.upload.acquire(work.rank, 1).await;
-    work.cx.storage.write(&format!("{}/{name}", work.place), bytes, serving).await?;
+    work.cx.storage.write(&format!("{}/{name}", work.target().place), bytes, serving).await?;
     Ok(object)
 }

@@ -102,11 +102,22 @@ pub struct Timeline {
     pub times: Vec<f64>,
     /// Presentation times of key frames, ascending.
     pub keys: Vec<f64>,
+    /// Where each packet lies in the file, as first byte and the one behind the
+    /// last, in the order of `times`; empty where the container does not say.
+    pub spans: Vec<(u64, u64)>,
     /// End of the last packet.
     pub end: f64,
 }
 
 impl Timeline {
+    /// The bytes of all pictures between two times: first byte and the one behind the last.
+    pub fn bytes_between(&self, from: f64, to: f64) -> Option<(u64, u64)> {
+        let first = self.times.partition_point(|time| *time < from);
+        let after = self.times.partition_point(|time| *time <= to);
+        let spans = self.spans.get(first..after)?;
+        Some((spans.iter().map(|span| span.0).min()?, spans.iter().map(|span| span.1).max()?))
+    }
+
     /// Time of the first picture.
     pub fn start(&self) -> f64 {
         self.times.first().copied().unwrap_or(0.0)

@@ -41,7 +41,7 @@ mod tests {
     #[track_caller]
     fn check(keep: impl Fn(f64) -> bool, expected: Option<(f64, f64)>) {
         let times: Vec<f64> = (0..300).map(|frame| f64::from(frame) * 0.04).collect();
-        let timeline = Timeline { end: 12.0, keys: Vec::new(), times: times.clone() };
+        let timeline = Timeline { end: 12.0, times: times.clone(), ..Timeline::default() };
         let grid = Grid::new(Rational::new(25, 1).unwrap(), 12.0, 6.0);
         let decoded: Vec<f64> = times.into_iter().filter(|time| *time >= 4.0 && keep(*time)).collect();
         let found = gap(&decoded, &timeline, &grid, &grid.chunk(1), 0.0);

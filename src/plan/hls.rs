@@ -192,7 +192,8 @@ pub(crate) mod tests {
     pub(crate) fn media(declared: f64, keep: impl Fn(u32) -> bool) -> Media {
         let times: Vec<f64> = (0..250).filter(|frame| keep(*frame)).map(|frame| f64::from(frame) / 25.0).collect();
         let end = times.last().copied().unwrap_or(0.0) + 0.04;
-        let timeline = Timeline { keys: times.iter().step_by(50).copied().collect(), times, end };
+        let keys = times.iter().step_by(50).copied().collect();
+        let timeline = Timeline { keys, times, end, ..Timeline::default() };
         Media {
             container: "mov,mp4".into(),
             declared_seconds: Some(declared),

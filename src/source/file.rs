@@ -76,7 +76,7 @@ pub(super) async fn fetch(
         modified: Some(before.modified.0),
     };
     let room = room.finish(before.bytes);
-    Ok(Fetched { path: place, bytes: before.bytes, sha256, record, temporary: before.remote, room })
+    Ok(Fetched { path: place, bytes: before.bytes, sha256, record, temporary: before.remote, serial: None, room })
 }
 
 struct About {

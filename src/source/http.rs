@@ -127,7 +127,15 @@ async fn finished(
     let Finished { path, bytes, sha256 } = finished;
     room.reserve(bytes).await?;
     (context.report)(What::Downloaded { bytes });
-    Ok(Some(Fetched { path, bytes, sha256, record: record(mark), temporary: true, room: room.finish(bytes) }))
+    Ok(Some(Fetched {
+        path,
+        bytes,
+        sha256,
+        record: record(mark),
+        temporary: true,
+        serial: None,
+        room: room.finish(bytes),
+    }))
 }
 
 /// Whether the server still has what `record` says. No answer and no validators count as yes.
@@ -227,11 +235,13 @@ async fn land(
             stream::fetch(&stream::Job { client, input, folder, context }, &mark, opened, &mut room).await?
         }
     };
+    let serial = Some(part.serial());
     let (path, mark) = part.finish(&sha256).await?;
     let bytes = mark.size.unwrap_or_default();
     (context.report)(What::Downloading { bytes, total: Some(bytes) });
     (context.report)(What::Downloaded { bytes });
-    let fetched = Fetched { path, bytes, sha256, record: record(&mark), temporary: true, room: room.finish(bytes) };
+    let fetched =
+        Fetched { path, bytes, sha256, record: record(&mark), temporary: true, serial, room: room.finish(bytes) };
     Ok(Outcome::Whole(fetched))
 }
 

@@ -135,6 +135,11 @@ impl Ranges {
         self.0.splice(first..after.max(first), [(start, end)]);
     }
 
+    /// The ranges themselves.
+    pub(super) fn as_slice(&self) -> &[(u64, u64)] {
+        &self.0
+    }
+
     /// How many bytes there are.
     pub(super) fn total(&self) -> u64 {
         self.0.iter().map(|(start, end)| end - start).sum()

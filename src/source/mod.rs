@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::event::What;
@@ -67,6 +68,28 @@ pub struct FetchContext<'a> {
     pub cancel: &'a CancellationToken,
     /// Hears of progress.
     pub report: &'a (dyn Fn(What) + Sync),
+    /// Told which bytes are here already, while a download goes on.
+    pub arrival: &'a watch::Sender<Option<Arrival>>,
+}
+
+/// A download that goes on: what of it is here already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrival {
+    /// The incomplete file. It has its full length; what is not here yet reads as zeros.
+    pub path: PathBuf,
+    /// Another number is another file: the one before is not to be trusted.
+    pub serial: u64,
+    /// Its full length.
+    pub size: u64,
+    /// The bytes that are here, in ascending ranges that do not touch.
+    pub ranges: Vec<(u64, u64)>,
+}
+
+impl Arrival {
+    /// Whether all bytes from `from` up to `to` are here.
+    pub fn has(&self, from: u64, to: u64) -> bool {
+        from >= to || self.ranges.iter().any(|range| range.0 <= from && to <= range.1)
+    }
 }
 
 /// Who an input is, known without downloading it.
@@ -119,6 +142,8 @@ pub struct Fetched {
     pub record: Record,
     /// Whether it lies in scratch and may be deleted after use.
     pub temporary: bool,
+    /// The serial of the [`Arrival`] it grew from, if it did.
+    pub serial: Option<u64>,
     /// The scratch space it fills, if any. Drop it when the file is deleted.
     pub room: Option<Permit<Rank>>,
 }

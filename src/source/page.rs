@@ -219,7 +219,7 @@ fn fetched(finished: Finished, wanted: &Wanted<'_>, room: Room<'_>, context: &Fe
     (context.report)(What::Downloaded { bytes });
     let record =
         Record { key: wanted.key.to_owned(), etag: None, last_modified: None, bytes: Some(bytes), modified: None };
-    Fetched { path, bytes, sha256, record, temporary: true, room: room.finish(bytes) }
+    Fetched { path, bytes, sha256, record, temporary: true, serial: None, room: room.finish(bytes) }
 }
 
 fn writing(folder: &Path) -> String {

@@ -87,6 +87,8 @@ struct SideData {
 #[derive(Default)]
 struct Packets {
     times: Vec<f64>,
+    /// Time, first byte and the one behind the last.
+    spans: Vec<(f64, u64, u64)>,
     keys: Vec<f64>,
     start: Option<f64>,
     end: f64,
@@ -121,7 +123,8 @@ async fn header(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Resu
 
 /// Reads every packet's stream, times and flags; a film of three hours has a million.
 async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Result<BTreeMap<u32, Packets>, Failure> {
-    let entries = ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,size,flags", "-of", "csv=p=0"];
+    let entries =
+        ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,size,pos,flags", "-of", "csv=p=0"];
     let mut streams: BTreeMap<u32, Packets> = BTreeMap::new();
     let take = |output, line: &str| {
         if output == Output::Out {
@@ -137,20 +140,22 @@ async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Res
     for packets in streams.values_mut() {
         packets.times.sort_by(f64::total_cmp);
         packets.keys.sort_by(f64::total_cmp);
+        packets.spans.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
     Ok(streams)
 }
 
-/// One line: `0,0.033008,0.033008,0.033333,1200,K__`; `N/A` for what is not known.
+/// One line: `0,0.033008,0.033008,0.033333,1200,48,K__`; `N/A` for what is not known.
 fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
     let mut fields = line.split(',');
     let Some(index) = fields.next().and_then(|index| index.parse().ok()) else { return };
     let mut time = || fields.next().and_then(|text| text.parse::<f64>().ok());
     let (pts, dts, duration) = (time(), time(), time());
-    let size = fields.next().unwrap_or_default();
+    let mut bytes = || fields.next().and_then(|text| text.parse::<u64>().ok());
+    let (size, position) = (bytes(), bytes());
     let flags = fields.next().unwrap_or_default();
     let packets = streams.entry(index).or_default();
-    if size == "0" {
+    if size == Some(0) {
         // Some writers of Ogg put them between the real ones; their times are made up.
         packets.empty += 1;
         return;
@@ -163,6 +168,7 @@ fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
         packets.holes.push((packets.end, at - packets.end));
     }
     packets.times.push(at);
+    packets.spans.extend(position.zip(size).map(|(position, size)| (at, position, position + size)));
     if flags.contains('K') {
         packets.keys.push(at);
     }
@@ -232,7 +238,7 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         transfer: known(stream.color_transfer),
         primaries: known(stream.color_primaries),
         declared_seconds: seconds(stream.duration.as_deref()),
-        timeline: Timeline { end, times: packets.times, keys: packets.keys },
+        timeline: Timeline { end, spans: spans(&packets), times: packets.times, keys: packets.keys },
     }
 }
 
@@ -251,6 +257,14 @@ fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
         empty_packets: packets.empty,
         backward_seconds: packets.backward,
     }
+}
+
+/// Where all packets lie, or nothing where one does not say.
+fn spans(packets: &Packets) -> Vec<(u64, u64)> {
+    if packets.spans.len() != packets.times.len() {
+        return Vec::new();
+    }
+    packets.spans.iter().map(|&(_, from, to)| (from, to)).collect()
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of packets")]
@@ -323,18 +337,20 @@ mod tests {
     fn packets_are_read_in_any_order_and_without_times() {
         let mut streams = BTreeMap::new();
         for line in [
-            "0,0.08,0.0,0.04,90,K__",
-            "0,0.04,0.04,0.04,8,___",
-            "1,N/A,0.5,N/A,7,K__",
-            "1,-9.0,-9.0,0.02,0,K__",
-            "1,2.0,2.0,0.02,7,K__",
-            "1,1.5,1.5,0.02,7,K__",
-            "0,N/A,N/A,N/A,5,_D_",
+            "0,0.08,0.0,0.04,90,48,K__",
+            "0,0.04,0.04,0.04,8,138,___",
+            "1,N/A,0.5,N/A,7,N/A,K__",
+            "1,-9.0,-9.0,0.02,0,9,K__",
+            "1,2.0,2.0,0.02,7,9,K__",
+            "1,1.5,1.5,0.02,7,9,K__",
+            "0,N/A,N/A,N/A,5,9,_D_",
             "",
         ] {
             add_packet(&mut streams, line);
         }
         assert_eq!(streams[&0].times, [0.08, 0.04]);
+        assert_eq!(spans(&streams[&0]), [(48, 138), (138, 146)]);
+        assert!(spans(&streams[&1]).is_empty());
         assert!((streams[&0].end - 0.12).abs() < 1e-9);
         assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
         assert_eq!((streams[&1].empty, streams[&1].backward), (1, 0.5));

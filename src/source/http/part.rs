@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::model::fault;
 use super::super::hash::{self, blocking, blocking_or};
 use super::super::mark::{Mark, PART};
 use super::super::tries::Trouble;
-use super::super::{FetchContext, SourceSettings};
+use super::super::{Arrival, FetchContext, SourceSettings};
 use super::client::could_not;
 
 /// Bytes gathered before they are written: large enough to make calls rare, small enough for many at once.
@@ -32,6 +33,9 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// Progress is told no more often.
 const TELL: Duration = Duration::from_millis(200);
 
+/// The serial of the next part.
+static SERIAL: AtomicU64 = AtomicU64::new(0);
+
 pub(super) struct Part<'a> {
     folder: &'a Path,
     file: Arc<File>,
@@ -40,6 +44,7 @@ pub(super) struct Part<'a> {
     /// When the mark was saved last. Held while saving.
     saved: tokio::sync::Mutex<Instant>,
     landed: watch::Sender<Landed>,
+    serial: u64,
 }
 
 struct State {
@@ -97,7 +102,13 @@ impl<'a> Part<'a> {
             state: Mutex::new(State { mark, told: None }),
             saved: tokio::sync::Mutex::new(Instant::now()),
             landed: watch::Sender::new(landed),
+            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         })
+    }
+
+    /// Tells this file from any other that this process downloads.
+    pub(super) fn serial(&self) -> u64 {
+        self.serial
     }
 
     pub(super) fn mark(&self) -> Mark {
@@ -191,6 +202,7 @@ impl<'a> Part<'a> {
         let mut state = self.state();
         state.mark.written.insert(range);
         let prefix = state.mark.written.prefix();
+        self.announce(&state.mark);
         if state.told.is_none_or(|told| told.elapsed() >= TELL) {
             state.told = Some(Instant::now());
             let what = What::Downloading { bytes: state.mark.written.total(), total: state.mark.size };
@@ -198,6 +210,14 @@ impl<'a> Part<'a> {
             (self.context.report)(what);
         }
         self.landed.send_modify(|landed| landed.prefix = landed.prefix.max(prefix));
+    }
+
+    /// Says which bytes are here.
+    fn announce(&self, mark: &Mark) {
+        let Some(size) = mark.size else { return };
+        let ranges = mark.written.as_slice().to_vec();
+        let arrival = Arrival { path: self.folder.join(PART), serial: self.serial, size, ranges };
+        self.context.arrival.send_replace(Some(arrival));
     }
 
     async fn save_if_old(&self) -> Result<(), Failure> {

@@ -62,8 +62,13 @@ pub(super) async fn fetch(
     let piece = (size / (2 * connections)).clamp(SMALLEST, LARGEST);
     let begun = first.as_ref().map_or(0, |first| first.answer.range.map_or(0, |(_, last, _)| last + 1).min(FIRST));
     let missing = mark.written.missing(size, piece);
-    let queue: VecDeque<_> =
+    let mut queue: VecDeque<_> =
         missing.into_iter().map(|piece| piece.start.max(begun)..piece.end).filter(|piece| !piece.is_empty()).collect();
+    // The index of an MP4 file is at its head or at its end. With both the rest
+    // can be worked on as it comes.
+    if let Some(last) = queue.pop_back() {
+        queue.push_front(last);
+    }
     let workers = connections.min(queue.len() as u64 + u64::from(first.is_some()));
     let shared = Shared { at: first.as_ref().map(|first| first.at.clone()), quiet_until: Instant::now() };
     let (queue, shared, active) = (Mutex::new(queue), Mutex::new(shared), AtomicU64::new(0));
