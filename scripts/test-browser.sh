@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 forebay="${FOREBAY:-target/debug/forebay}"
-[ -x "$forebay" ] || cargo build --locked --features faults
+[ -n "${FOREBAY:-}" ] || cargo build --quiet --locked --features faults
 
 scripts/media.sh target/media
 work="$(mktemp -d)"
