@@ -76,7 +76,7 @@ def shaka_files(folder, height):
 def forebay(profile):
     def encode(source, folder):
         return run(FOREBAY, "hls", source, "--to", folder / "site", "--state", folder / "state",
-                   "--quality", profile, "--quiet")
+                   "--profile", profile, "--quiet")
     return encode
 
 

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 
 media=target/media
 demo=target/demo
+port="${PORT:-8600}"
 site=$demo/site
 keys=$demo/keys
 forebay="${FOREBAY:-target/release/forebay}"
@@ -39,7 +40,7 @@ how_to_play() {
 
 play() {
     [ -n "$(find "$site" -name master.m3u8 2>/dev/null)" ] || { echo "demo: nothing made yet; run make demo" >&2; exit 2; }
-    serve "$site" --keys "$keys" --port "${PORT:-8600}"
+    serve "$site" --keys "$keys" --port "$port"
     echo "Serving $site at $address, with CORS, so that any web player can play it:"
     how_to_play "$address"
     echo "  vlc and Safari open the same addresses, and so do hls.js and Shaka Player on a page."
@@ -59,7 +60,7 @@ make_package() {
     sed 's/^/  /' "$demo/list.txt"
     echo
     local command=("$forebay" hls -a "$demo/list.txt" --to "$site" --state "$demo/state"
-        --encrypt aes-128 --keys "$keys" --key-uri '/keys/{key}' --report "$demo/report.html")
+        --encrypt aes-128 --keys "$keys" --key-uri "http://127.0.0.1:$port/keys/{id}/{key}.key" --report "$demo/report.html")
     echo "\$ ${command[*]}"
     "${command[@]}"
     echo
@@ -70,7 +71,7 @@ make_package() {
     done
     echo
     echo "Made and checked. To watch it, run make demo-play in one terminal and in another:"
-    how_to_play "http://127.0.0.1:${PORT:-8600}"
+    how_to_play "http://127.0.0.1:$port"
     echo "Where the time went: $demo/report.html"
 }
 

@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 BLOCK = 16 * 1024
+KEYS = "/keys/"
+KEY_BYTES = 16
 
 mimetypes.add_type("application/vnd.apple.mpegurl", ".m3u8")
 mimetypes.add_type("video/mp2t", ".ts")
@@ -74,8 +76,11 @@ class Handler(BaseHTTPRequestHandler):
         for prefix, root in self.server.roots:
             if name.startswith(prefix):
                 path = Path(os.path.normpath(root / name[len(prefix):]))
-                inside = path.is_relative_to(root)
-                return path if inside and path.is_file() else None
+                if not path.is_relative_to(root) or not path.is_file():
+                    return None
+                # The master key lies beside the keys and must never go out.
+                secret = prefix == KEYS and path.stat().st_size != KEY_BYTES
+                return None if secret else path
         return None
 
     def answer(self, with_body):
@@ -131,7 +136,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.roots = [("/", folder.resolve())]
         if keys:
-            self.roots.insert(0, ("/keys/", keys.resolve()))
+            self.roots.insert(0, (KEYS, keys.resolve()))
         self.line = Line(rate)
 
     @property

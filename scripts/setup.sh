@@ -77,8 +77,9 @@ install_ytdlp() {
     say "installing yt-dlp from PyPI into $ytdlp_home"
     [ -x "$ytdlp_home/bin/python3" ] || rm -rf "$ytdlp_home"
     mkdir -p "$(dirname "$ytdlp_home")"
-    python3 -m venv "$ytdlp_home"
-    "$ytdlp_home/bin/python3" -m pip install --quiet --disable-pip-version-check --upgrade yt-dlp
+    # `|| return`, because bash does not stop inside a function whose end is asked for.
+    python3 -m venv "$ytdlp_home" || return
+    "$ytdlp_home/bin/python3" -m pip install --quiet --disable-pip-version-check --upgrade yt-dlp || return
     if [ "$(ytdlp_version)" -lt "$ytdlp_oldest" ]; then
         say "PyPI gave yt-dlp $(ytdlp_version), older than $ytdlp_oldest: is this Python too old? ($(python3 --version))"
         return 1
@@ -89,7 +90,7 @@ install_browser_packages() {
     [ "$browser_home/node_modules/.package-lock.json" -nt "$browser_home/package-lock.json" ] && return 0
     say "installing hls.js for the browser test"
     # No install scripts: the browser is the system's, nothing else is fetched.
-    (cd "$browser_home" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null)
+    (cd "$browser_home" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) || return
     touch "$browser_home/node_modules/.package-lock.json"
 }
 

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 forebay="${FOREBAY:-target/debug/forebay}"
-[ -x "$forebay" ] || cargo build --locked --features faults
+[ -n "${FOREBAY:-}" ] || cargo build --quiet --locked --features faults
 
 scripts/media.sh target/media
 work="$(mktemp -d)"
@@ -29,7 +29,7 @@ play() {
 "$forebay" hls "$work/source.mp4" --to "$work/plain" --state "$work/state-plain" --quiet
 play plain
 "$forebay" hls "$work/source.mp4" --to "$work/encrypted" --state "$work/state-encrypted" --quiet \
-    --encrypt aes-128 --keys "$work/keys" --key-uri '/keys/{key}'
+    --encrypt aes-128 --keys "$work/keys" --key-uri '/keys/{id}/{key}.key'
 play encrypted --keys "$work/keys" --encrypted
 
 echo "$passed passed, $failed failed"

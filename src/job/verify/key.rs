@@ -1,7 +1,7 @@
 //! The keys of a package: found, fetched, and judged by what playlists say of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
@@ -120,7 +120,8 @@ async fn find(
     Ok(Some(bytes))
 }
 
-/// `NAME` or `NAME.key` in the folder, where NAME is the last part of the URI's path.
+/// `NAME` or `NAME.key`, where NAME is the last part of the URI's path: in the folder or in
+/// one of its folders, since Forebay keeps the keys of each package in a folder of its own.
 async fn in_folder(folder: &Path, uri: &str) -> Result<Option<Vec<u8>>, FetchError> {
     let path = uri.split(['?', '#']).next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();
@@ -128,19 +129,26 @@ async fn in_folder(folder: &Path, uri: &str) -> Result<Option<Vec<u8>>, FetchErr
     if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', '\0']) {
         return Ok(None);
     }
-    let candidates = [folder.join(&*name), folder.join(format!("{name}.key"))];
-    fetch::blocking(move || {
-        for path in candidates {
-            match path.metadata() {
-                Ok(metadata) if metadata.is_file() && metadata.len() <= 1 << 10 => {
-                    return std::fs::read(&path).map(Some).map_err(|error| FetchError::Failed(error.to_string()));
-                }
-                _ => {}
-            }
-        }
-        Ok(None)
+    let (folder, name) = (folder.to_path_buf(), name.into_owned());
+    fetch::blocking(move || match key_file(&folder, &name) {
+        Some(path) => std::fs::read(&path).map(Some).map_err(|error| FetchError::Failed(error.to_string())),
+        None => Ok(None),
     })
     .await
+}
+
+/// The file in `folder`, or one level below, that may hold the key `name`.
+fn key_file(folder: &Path, name: &str) -> Option<PathBuf> {
+    let within = |folder: &Path| {
+        let candidates = [folder.join(name), folder.join(format!("{name}.key"))];
+        let is_small_file =
+            |path: &PathBuf| path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() <= 1 << 10);
+        candidates.into_iter().find(is_small_file)
+    };
+    within(folder).or_else(|| {
+        let folders = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).map(|entry| entry.path());
+        folders.filter(|path| path.is_dir()).find_map(|path| within(&path))
+    })
 }
 
 /// What can be said of the tags alone.
@@ -224,4 +232,23 @@ pub(super) fn vector(rendition: &Rendition, index: usize, key: &Key) -> [u8; BLO
         let number = u128::from(rendition.media.sequence) + index as u128;
         number.to_be_bytes()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_the_folder_and_one_below() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("talk");
+        std::fs::create_dir(&below).unwrap();
+        for path in [folder.path().join("one"), below.join("two.key")] {
+            crate::scratch::file::write(&path, &[7; BLOCK], crate::scratch::file::Privacy::Private).unwrap();
+        }
+        assert_eq!(key_file(folder.path(), "one"), Some(folder.path().join("one")));
+        assert_eq!(key_file(folder.path(), "two"), Some(below.join("two.key")));
+        assert_eq!(key_file(folder.path(), "two.key"), Some(below.join("two.key")));
+        assert_eq!(key_file(folder.path(), "three"), None);
+    }
 }
