@@ -20,7 +20,7 @@ use super::{FIRST, Opened};
 use url::Url;
 
 /// The smallest piece: below, the wait for an answer outweighs the bytes.
-const SMALLEST: u64 = FIRST;
+const SMALLEST: u64 = 1024 * 1024;
 
 /// The largest piece: a connection that fails or a better-ranked item waits no longer than this takes.
 const LARGEST: u64 = 16 * 1024 * 1024;
