@@ -11,7 +11,8 @@ use crate::model::fault;
 use crate::plan::generation;
 use crate::scratch::journal::{Chunk, Object};
 use crate::source::Record;
-use crate::storage::Serving;
+use crate::storage::folder::is_leftover;
+use crate::storage::{Serving, Storage};
 
 use super::chunk::{IMMUTABLE, Work};
 use super::done::{self, Manifest, Source, journal_place};
@@ -76,6 +77,7 @@ pub async fn publish(
     fault::point("manifest-stored");
     write_keys(work).await?;
     fault::point("keys-stored");
+    sweep(work.cx.storage.as_ref(), work.id).await?;
     write_pointer(work, &master).await?;
     fault::point("pointer-stored");
     work.cx.journal.forget(&journal_place(work)).await?;
@@ -216,8 +218,20 @@ async fn write_manifest(
 
 async fn write_keys(work: &Work<'_>) -> Result<(), Failure> {
     let (Some(ring), Some(keys)) = (&work.key_ring, &work.cx.keys) else { return Ok(()) };
+    sweep(keys.as_ref(), work.id).await?;
     for key in ring.keys(work.plan.grid.segments()) {
         keys.write(&format!("{}/{}.key", work.id, key.name), key.key.expose().to_vec(), KEY).await?;
+    }
+    Ok(())
+}
+
+/// Removes what a killed run left of a write directly below `folder`.
+async fn sweep(storage: &dyn Storage, folder: &str) -> Result<(), Failure> {
+    for stat in storage.list(folder).await? {
+        let here = stat.key.rsplit_once('/').is_some_and(|(above, _)| above == folder);
+        if here && is_leftover(&stat.key) {
+            storage.delete(&stat.key).await?;
+        }
     }
     Ok(())
 }

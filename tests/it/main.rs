@@ -3,4 +3,13 @@
 #![expect(clippy::disallowed_methods, reason = "tests start processes and write files as they like")]
 
 mod support;
+
+#[cfg(feature = "faults")]
+mod again;
+#[cfg(feature = "faults")]
+mod broken_tools;
+#[cfg(feature = "faults")]
+mod crash;
+#[cfg(feature = "faults")]
+mod signals;
 mod tidy;

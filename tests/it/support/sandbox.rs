@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 const MARK: &str = "TEST_RUN";
 
 /// No run of a test takes longer, even on a busy machine.
-const LONGEST_RUN: Duration = Duration::from_mins(3);
+const LONGEST_RUN: Duration = Duration::from_mins(1);
 
 /// A temporary folder with a home of its own.
 pub(crate) struct Sandbox {
@@ -192,7 +192,7 @@ impl Running {
                 return run;
             }
             let time = self.begun.elapsed();
-            assert!(time < LONGEST_RUN, "it does not end:\n{}\n{}", text(&self.out), text(&self.err));
+            assert!(time < LONGEST_RUN, "it does not end: {}", text(&self.err));
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -221,8 +221,7 @@ impl Run {
     /// Fails the test unless the run ended with `code`.
     #[track_caller]
     pub(crate) fn expect(self, code: i32) -> Self {
-        let Self { stdout, stderr, .. } = &self;
-        assert_eq!(self.code, Some(code), "signal {:?}\n{stdout}\n{stderr}", self.signal);
+        assert_eq!(self.code, Some(code), "signal {:?}\n{}", self.signal, self.stderr);
         self
     }
 
