@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use futures_util::stream::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::format::keys::KeyRing;
@@ -135,7 +135,7 @@ async fn make(
         title: title(item, identity),
     };
     let published = match made {
-        Ok(chunks) => publish::publish(&work, &generation, &chunks, &provenance).await,
+        Ok(chunks) => cx.unless_cancelled(publish::publish(&work, &generation, &chunks, &provenance)).await,
         Err(failure) => Err(failure),
     };
     if let Err(failure) = &published
@@ -164,12 +164,21 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
         summary: work.plan.summary().into(),
     });
     let at_once = usize::try_from(work.cx.lanes.backlog.stats().capacity).unwrap_or(usize::MAX);
-    let new: Vec<(String, journal::Chunk)> = futures_util::stream::iter(left)
+    let mut making = futures_util::stream::iter(left)
         .map(|part| async move { Ok::<_, Failure>((part.name(), chunk::make(work, part).await?)) })
-        .buffer_unordered(at_once)
-        .try_collect()
-        .await?;
-    made.extend(new);
+        .buffer_unordered(at_once);
+    let mut stopped = None;
+    while let Some(outcome) = making.next().await {
+        match outcome {
+            Ok((name, chunk)) => drop(made.insert(name, chunk)),
+            // Those at work may finish while the run winds down; no other gets a permit any more.
+            Err(failure) if failure.class == Class::Stopped => stopped = Some(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    if let Some(failure) = stopped {
+        return Err(failure);
+    }
     parts.iter().map(|part| made.remove(&part.name()).ok_or_else(|| Failure::environment("a chunk was lost"))).collect()
 }
 

@@ -11,5 +11,7 @@ mod broken_tools;
 #[cfg(feature = "faults")]
 mod crash;
 #[cfg(feature = "faults")]
+mod full_disk;
+#[cfg(feature = "faults")]
 mod signals;
 mod tidy;

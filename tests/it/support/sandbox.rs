@@ -34,7 +34,6 @@ pub(crate) struct Run {
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    pub(crate) time: Duration,
 }
 
 /// A run that goes on. Dropped, it is killed.
@@ -180,11 +179,6 @@ impl Running {
         Some(self.run(status))
     }
 
-    /// What it has written to standard output so far.
-    pub(crate) fn stdout(&self) -> String {
-        text(&self.out)
-    }
-
     #[track_caller]
     pub(crate) fn wait(mut self) -> Run {
         loop {
@@ -198,13 +192,7 @@ impl Running {
     }
 
     fn run(&self, status: ExitStatus) -> Run {
-        Run {
-            code: status.code(),
-            signal: status.signal(),
-            stdout: text(&self.out),
-            stderr: text(&self.err),
-            time: self.begun.elapsed(),
-        }
+        Run { code: status.code(), signal: status.signal(), stdout: text(&self.out), stderr: text(&self.err) }
     }
 }
 
