@@ -186,6 +186,8 @@ async fn look_at_all(work: &Work<'_>, objects: &[Object]) -> Result<(), Failure>
                 .hint("run the same command again"));
         }
     }
+    // A package that is made again keeps its manifest until the new one takes its place.
+    found.remove("manifest.json");
     for leftover in found.keys() {
         work.cx.storage.delete(&format!("{}/{leftover}", work.place)).await?;
     }

@@ -66,6 +66,22 @@ fn force_makes_the_same_again() {
 }
 
 #[test]
+fn what_is_made_again_stays_whole_through_kills() {
+    let mut bench = Bench::new();
+    bench.run().expect(0);
+    let first = bench.package(&[]).unwrap();
+    bench.arguments.push("--force".into());
+    let watch = bench.watch();
+    for step in ["half-written/00004.ts", "playlist-stored", "playlists-stored", "half-written/manifest.json"] {
+        let run = bench.start(&[("FOREBAY_FAULT_KILL", step)]).wait();
+        assert_eq!(run.signal, Some(Signal::KILL.as_raw()), "{step}");
+        assert_eq!(oracle::look(&bench.master()).as_ref(), Ok(&Some(first.clone())), "{step}");
+    }
+    bench.run().expect(0);
+    assert_eq!((watch.answer(), bench.package(&[]).as_ref()), (Ok(()), Ok(&first)));
+}
+
+#[test]
 fn a_folder_with_rubbish_is_not_a_package() {
     let bench = Bench::new();
     bench.sandbox.write("dest/cdn/clip/old/notes.txt", "mine");
@@ -133,7 +149,7 @@ fn a_changed_source_is_made_again() {
     // Another date of the same bytes gives the same package.
     let (before, after) = check_made_anew(&bench, |bench| {
         let file = fs::File::options().write(true).open(bench.sandbox.path("clip.mp4")).unwrap();
-        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(86_400)).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_hours(24)).unwrap();
     });
     assert_eq!(before, after);
 }

@@ -209,6 +209,7 @@ fn killed_at_random_moments_the_same_command_goes_on() {
         let most = here * MOST_WASTE;
         assert!(film.waste() <= most, "seed {seed}: {here} kills, {:?}", film.bench.ffmpeg.encodes());
         let (size, sent) = film.server.bytes();
+        assert!(sent <= size * (1 + here as u64), "seed {seed}: {here} kills, {sent} bytes of {size} sent");
         eprintln!("{here} kills: {} parts encoded again, {sent} bytes sent of {size}", film.waste());
         (kills, waste, films) = (kills + here, waste + film.waste(), films + 1);
     }

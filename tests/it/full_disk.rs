@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::support::bench::Bench;
+use crate::support::media;
 use crate::support::oracle;
+use crate::support::server::Server;
 
 /// Runs in a mount namespace of its own: on a small disk at `$1` of `$2` bytes,
 /// then again after the disk has grown. What is at the destination after each
@@ -43,9 +45,9 @@ struct Outcome {
 }
 
 /// Runs with a disk of `kilobytes` at `disk`.
-fn on_small_disk(disk: &str, kilobytes: u64) -> Option<Outcome> {
+fn on_small_disk(input: &str, disk: &str, kilobytes: u64) -> Option<Outcome> {
     let way = unshare()?;
-    let bench = Bench::new().with_input("clip.mp4", &["--scratch", "scratch"]);
+    let bench = Bench::new().with_input(input, &["--scratch", "scratch"]);
     let mut command = bench.sandbox.command("unshare");
     command.args(way).args(["sh", "-c", SCRIPT, "sh", disk, &format!("{kilobytes}k")]);
     command.arg(env!("CARGO_BIN_EXE_forebay")).args(&bench.arguments);
@@ -71,9 +73,9 @@ fn on_small_disk(disk: &str, kilobytes: u64) -> Option<Outcome> {
 
 /// Tries disks of several sizes at `disk`, `too_small` of which cannot be enough.
 #[track_caller]
-fn check(disk: &str, kilobytes: &[u64], too_small: usize) {
+fn check(input: &str, disk: &str, kilobytes: &[u64], too_small: usize) {
     for (number, &kilobytes) in kilobytes.iter().enumerate() {
-        let Some(outcome) = on_small_disk(disk, kilobytes) else {
+        let Some(outcome) = on_small_disk(input, disk, kilobytes) else {
             eprintln!("SKIPPED: this user may not mount a disk, so full disks are not tested here");
             return;
         };
@@ -94,15 +96,21 @@ fn check(disk: &str, kilobytes: &[u64], too_small: usize) {
 
 #[test]
 fn the_scratch_folder_is_full() {
-    check("scratch", &[4, 20, 60, 120, 240], 2);
+    check("clip.mp4", "scratch", &[4, 20, 60, 120, 240], 2);
+}
+
+#[test]
+fn a_download_does_not_fit() {
+    let server = Server::start(&media::clip(), 9_000_000);
+    check(&server.url("film.mp4"), "scratch", &[100, 700, 1100], 2);
 }
 
 #[test]
 fn the_destination_is_full() {
-    check("dest", &[16, 100, 300, 440, 500], 4);
+    check("clip.mp4", "dest", &[16, 100, 300, 440, 500], 4);
 }
 
 #[test]
 fn the_state_folder_is_full() {
-    check("state", &[4, 32, 60], 1);
+    check("clip.mp4", "state", &[4, 32, 60], 1);
 }

@@ -63,8 +63,8 @@ impl Bench {
     /// Puts stand-ins of more tools than ffmpeg in the settings.
     pub(crate) fn tools(&self, more: &[(&str, &Fake)]) {
         let all = [("ffmpeg", &self.ffmpeg)].into_iter().chain(more.iter().copied());
-        let lines: String = all.map(|(name, fake)| format!("{name} = {:?}\n", fake.program)).collect();
-        self.sandbox.config(&format!("{CONFIG}\n[tools]\n{lines}"));
+        let lines: Vec<_> = all.map(|(name, fake)| format!("{name} = \"{}\"", fake.program.display())).collect();
+        self.sandbox.config(&format!("{CONFIG}\n[tools]\n{}\n", lines.join("\n")));
     }
 
     /// The pointer.

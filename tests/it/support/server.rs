@@ -29,7 +29,7 @@ impl Server {
     /// Serves `file` at about `bytes_per_second` to each connection.
     pub(crate) fn start(file: &Path, bytes_per_second: u32) -> Self {
         let body = fs::read(file).unwrap();
-        let pause = Duration::from_secs_f64(STEP as f64 / f64::from(bytes_per_second));
+        let pause = Duration::from_micros(STEP as u64 * 1_000_000 / u64::from(bytes_per_second));
         let shared = Arc::new(Shared { body, pause, sent: AtomicU64::new(0), requests: AtomicU64::new(0) });
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
