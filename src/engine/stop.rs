@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The two steps of stopping, and how long the first may take.
@@ -13,6 +14,8 @@ pub struct Stop {
     /// Child processes are ended after this.
     pub now: CancellationToken,
     grace: Duration,
+    /// When the grace time is over, once it has begun.
+    end: Option<Instant>,
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -26,6 +29,7 @@ impl Stop {
             begin: CancellationToken::new(),
             now: CancellationToken::new(),
             grace,
+            end: None,
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
             hangup: signal(SignalKind::hangup())?,
@@ -33,18 +37,19 @@ impl Stop {
     }
 
     /// Waits for the next step down the ladder and takes it. Never returns when both are taken.
-    /// Cancel-safe but for the grace time, which then begins anew.
+    /// Cancel-safe.
     pub async fn step(&mut self) {
         if self.now.is_cancelled() {
             std::future::pending::<()>().await;
         }
-        let grace = self.grace;
         let begun = self.begin.is_cancelled();
+        // The run may stop by itself too: the grace time begins when it is first seen here.
+        let end = if begun { *self.end.get_or_insert(Instant::now() + self.grace) } else { Instant::now() };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
             _ = self.hangup.recv() => {}
-            () = tokio::time::sleep(grace), if begun => {}
+            () = tokio::time::sleep_until(end), if begun => {}
         }
         if begun {
             self.now.cancel();

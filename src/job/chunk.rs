@@ -18,6 +18,7 @@ use crate::plan::decoded;
 use crate::plan::encode::{self, Entry, Pass};
 use crate::plan::grid::Chunk;
 use crate::plan::hls::{HlsPlan, clock};
+use crate::scratch::file;
 use crate::scratch::journal::{self, Object};
 use crate::storage::Serving;
 use crate::tool::ffmpeg;
@@ -91,7 +92,7 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure
     };
     fault::point("chunk-encoded");
     let target = work.target.wait().await;
-    let chunk = store(work, part, files, rank).await?;
+    let chunk = work.cx.unless_cancelled(store(work, part, files, rank)).await?;
     fault::point("chunk-stored");
     work.cx.journal.chunk_done(&journal_place(&target.place, work.cx), &part.name(), &chunk).await?;
     fault::point("chunk-noted");
@@ -139,6 +140,10 @@ async fn again(mut failure: Failure, work: &Work<'_>, part: Part, rank: Rank) ->
             Err(next) => failure = next,
             files => return files,
         }
+    }
+    // ffmpeg may exit 0 on a full disk, and then only its files show that something is wrong.
+    if failure.class == Class::Temporary && file::is_full(work.folder) {
+        return Err(ffmpeg::no_space());
     }
     Err(failure)
 }
@@ -311,7 +316,8 @@ async fn store_segment(
     rank: Rank,
 ) -> Result<Object, Failure> {
     let cx = work.cx;
-    let permit = cx.permit(&cx.lanes.upload, rank, 1).await?;
+    // Not by `cx.permit`: what is encoded when the run stops is worth storing.
+    let permit = cx.lanes.upload.acquire(rank, 1).await;
     let (key_ring, name) = (work.target().key_ring.clone(), format!("{folder}/{:05}.ts", cut.segment));
     let seconds = cut.seconds;
     let (bytes, sha256) = blocking(move || {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use futures_util::stream::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{SetOnce, watch};
 
@@ -235,7 +235,7 @@ impl Job<'_> {
             title: title(self.item, self.identity),
         };
         let published = match made {
-            Ok(chunks) => publish::publish(work, &chunks, &provenance).await,
+            Ok(chunks) => self.cx.unless_cancelled(publish::publish(work, &chunks, &provenance)).await,
             Err(failure) => Err(failure),
         };
         if let Err(failure) = &published
@@ -265,7 +265,17 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
         summary: work.plan.summary().into(),
     });
     let at_once = usize::try_from(work.cx.lanes.backlog.stats().capacity).unwrap_or(usize::MAX);
-    futures_util::stream::iter(parts).map(|part| chunk::make(work, part)).buffer_unordered(at_once).try_collect().await
+    let mut making = futures_util::stream::iter(parts).map(|part| chunk::make(work, part)).buffer_unordered(at_once);
+    let (mut made, mut stopped) = (Vec::new(), None);
+    while let Some(outcome) = making.next().await {
+        match outcome {
+            Ok(chunk) => made.push(chunk),
+            // Those at work may finish while the run winds down; no other gets a permit any more.
+            Err(failure) if failure.class == Class::Stopped => stopped = Some(failure),
+            Err(failure) => return Err(failure),
+        }
+    }
+    stopped.map_or(Ok(made), Err)
 }
 
 /// All that is to be encoded. Sound comes first: it is one long piece, and the

@@ -94,6 +94,11 @@ impl Context {
         }
     }
 
+    /// Does `work`, unless and until everything has to end now.
+    pub async fn unless_cancelled<T>(&self, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        self.cancel.run_until_cancelled(work).await.unwrap_or_else(|| Err(Failure::stopped()))
+    }
+
     /// The turn at which an item that comes now begins: the one being served.
     ///
     /// A long film takes a later turn with every few chunks, so that short

@@ -11,7 +11,8 @@ use crate::model::fault;
 use crate::plan::generation;
 use crate::scratch::journal::{Chunk, Object};
 use crate::source::Record;
-use crate::storage::Serving;
+use crate::storage::folder::is_leftover;
+use crate::storage::{Serving, Storage};
 
 use super::chunk::IMMUTABLE;
 use super::done::{self, Manifest, Source, journal_place};
@@ -72,6 +73,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     fault::point("manifest-stored");
     write_keys(work).await?;
     fault::point("keys-stored");
+    sweep(work.cx.storage.as_ref(), work.id).await?;
     write_pointer(work, &master).await?;
     fault::point("pointer-stored");
     work.cx.journal.forget(&journal_place(&work.target().place, work.cx)).await?;
@@ -180,6 +182,8 @@ async fn look_at_all(work: &Work<'_>, objects: &[Object]) -> Result<(), Failure>
                 .hint("run the same command again"));
         }
     }
+    // A package that is made again keeps its manifest until the new one takes its place.
+    found.remove("manifest.json");
     for leftover in found.keys() {
         work.cx.storage.delete(&format!("{}/{leftover}", work.target().place)).await?;
     }
@@ -207,8 +211,20 @@ async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance
 
 async fn write_keys(work: &Work<'_>) -> Result<(), Failure> {
     let (Some(ring), Some(keys)) = (&work.target().key_ring, &work.cx.keys) else { return Ok(()) };
+    sweep(keys.as_ref(), work.id).await?;
     for key in ring.keys(work.plan.grid.segments()) {
         keys.write(&format!("{}/{}.key", work.id, key.name), key.key.expose().to_vec(), KEY).await?;
+    }
+    Ok(())
+}
+
+/// Removes what a killed run left of a write directly below `folder`.
+async fn sweep(storage: &dyn Storage, folder: &str) -> Result<(), Failure> {
+    for stat in storage.list(folder).await? {
+        let here = stat.key.rsplit_once('/').is_some_and(|(above, _)| above == folder);
+        if here && is_leftover(&stat.key) {
+            storage.delete(&stat.key).await?;
+        }
     }
     Ok(())
 }

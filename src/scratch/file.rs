@@ -13,6 +13,9 @@ use crate::model::fault;
 /// Every temporary name ends like this, so that a sweep knows them.
 pub const TEMPORARY: &str = ".forebay-tmp";
 
+/// A disk with fewer free bytes than this is full: no chunk of a film fits.
+const FULL: u64 = 1 << 20;
+
 /// Who may read what is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Privacy {
@@ -72,6 +75,11 @@ pub fn make_folder(folder: &Path, privacy: Privacy) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
     }
+}
+
+/// Whether there is next to no room left where `folder` is.
+pub fn is_full(folder: &Path) -> bool {
+    rustix::fs::statvfs(folder).is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < FULL)
 }
 
 /// A name beside `path` that no other write uses.

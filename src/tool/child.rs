@@ -20,6 +20,10 @@ use super::reaper;
 /// How long a child that was asked to end may take before it is killed.
 const ASK: Duration = Duration::from_millis(500);
 
+/// How long the outputs of a child that has ended may stay open. What it started
+/// in its group is killed then, so only a process that left the group holds them.
+const DRAIN: Duration = Duration::from_secs(1);
+
 /// Lines of standard error that are kept, the last ones.
 const KEPT_LINES: usize = 40;
 
@@ -128,6 +132,10 @@ impl Order {
     fn name(&self) -> String {
         self.program.file_name().unwrap_or(self.program.as_os_str()).to_string_lossy().into_owned()
     }
+
+    fn hung(&self) -> ChildError {
+        ChildError::Hung { program: self.name(), seconds: self.silence.as_secs() }
+    }
 }
 
 /// Runs `order` to its end. `line` sees every line of both outputs as it comes,
@@ -152,7 +160,8 @@ pub async fn run(
     let mut err = Lines::new(child.stderr.take().expect("standard error is piped"));
     let mut last_lines = VecDeque::new();
     let mut alive = Instant::now();
-    let outcome = loop {
+    let mut exit = None;
+    let mut outcome = loop {
         if out.ended && err.ended {
             break Ok(());
         }
@@ -165,8 +174,16 @@ pub async fn run(
                 if last_lines.len() == KEPT_LINES { last_lines.pop_front(); }
                 last_lines.push_back(text);
             },
-            () = tokio::time::sleep_until(alive + order.silence) => {
-                break Err(ChildError::Hung { program: program.clone(), seconds: order.silence.as_secs() });
+            status = child.wait(), if exit.is_none() => {
+                // Its own children would keep the outputs open, perhaps for ever.
+                group.kill();
+                exit = Some((status, Instant::now() + DRAIN));
+            }
+            () = tokio::time::sleep_until(exit.as_ref().map_or(alive + order.silence, |(_, end)| *end)) => {
+                if exit.is_some() {
+                    break Ok(());
+                }
+                break Err(order.hung());
             }
             () = cancel.cancelled() => break Err(ChildError::Stopped { program: program.clone() }),
         }
@@ -175,11 +192,13 @@ pub async fn run(
         group.stop(&mut child).await;
     }
     // Both pipes can be closed by a child that then hangs: the same limit holds for its exit.
-    let status = if let Ok(status) = tokio::time::timeout(order.silence, child.wait()).await {
-        status
-    } else {
-        group.kill();
-        child.wait().await
+    let status = match (exit, tokio::time::timeout(order.silence, child.wait()).await) {
+        (Some((status, _)), _) | (None, Ok(status)) => status,
+        (None, Err(_)) => {
+            group.kill();
+            outcome = outcome.and(Err(order.hung()));
+            child.wait().await
+        }
     };
     drop(group);
     outcome?;
@@ -356,6 +375,27 @@ mod tests {
             }
         }
         assert!(!alive(), "still there: {}", stat());
+    }
+
+    #[tokio::test]
+    async fn what_a_dead_child_leaves_behind_is_not_waited_for() {
+        let begun = Instant::now();
+        let order = shell("sleep 60 & echo last; kill -9 $$");
+        let mut lines = Vec::new();
+        let note = |_, line: &str| {
+            lines.push(line.to_owned());
+            true
+        };
+        let ended = run(&order, &CancellationToken::new(), note).await.unwrap();
+        assert_eq!((ended.status.code(), lines), (None, vec!["last".into()]));
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+
+    #[tokio::test]
+    async fn a_child_that_closes_its_outputs_and_stays_has_hung() {
+        let order = Order { silence: Duration::from_millis(300), ..shell("exec >&- 2>&-; sleep 60") };
+        let error = run(&order, &CancellationToken::new(), |_, _| true).await.unwrap_err();
+        assert!(matches!(error, ChildError::Hung { .. }), "{error}");
     }
 
     #[tokio::test]

@@ -121,14 +121,19 @@ fn failure(status: std::process::ExitStatus, errors: &[String], last_lines: &[St
     use std::os::unix::process::ExitStatusExt as _;
     let all = last_lines.join("\n");
     if all.contains("No space left on device") || all.contains("Disk quota exceeded") {
-        return Failure::environment("no space left in the scratch folder")
-            .hint("free some space, or choose another folder with --scratch; then run the same command again");
+        return no_space();
     }
     if let Some(signal) = status.signal() {
         return Failure::temporary(format!("ffmpeg was killed by signal {signal}"));
     }
     let said = errors.first().or(last_lines.last()).map_or("no reason given", String::as_str);
     Failure::permanent(format!("ffmpeg: {}", said.escape_debug()))
+}
+
+/// The scratch folder is full.
+pub fn no_space() -> Failure {
+    Failure::environment("no space left in the scratch folder")
+        .hint("free some space, or choose another folder with --scratch; then run the same command again")
 }
 
 #[cfg(test)]

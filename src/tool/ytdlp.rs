@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -130,8 +131,8 @@ pub async fn identify(page: &Page<'_>, format: &str) -> Result<Found, Failure> {
     });
     let ended = ended.await.map_err(|error| could_not_run(error, page.program))?;
     match videos.as_slice() {
-        [] => Err(ytdlp_error::failure(&ended.last_lines, page.url)),
-        [_] if !ended.status.success() => Err(ytdlp_error::failure(&ended.last_lines, page.url)),
+        [] => Err(failure(&ended, page)),
+        [_] if !ended.status.success() => Err(failure(&ended, page)),
         [video] => found(video, page.url),
         [video, ..] => {
             let count = ["playlist_count", "n_entries"].iter().find_map(|key| video.get(key)?.as_u64());
@@ -212,7 +213,7 @@ pub async fn download(
 /// Exit code 0 and no file, or an empty one, is not a download.
 fn arrived(ended: &Ended, paths: &[PathBuf], wish: &Wish<'_>, page: &Page<'_>) -> Result<PathBuf, Failure> {
     if !ended.status.success() {
-        let failure = ytdlp_error::failure(&ended.last_lines, page.url);
+        let failure = failure(ended, page);
         return Err(match failure.class {
             Class::Environment => failure.context(&format!("in `{}`", wish.folder.display())),
             _ => failure,
@@ -231,6 +232,14 @@ fn arrived(ended: &Ended, paths: &[PathBuf], wish: &Wish<'_>, page: &Page<'_>) -
     match path.symlink_metadata() {
         Ok(about) if about.is_file() && about.len() > 0 => Ok(path),
         _ => Err(Failure::temporary(format!("yt-dlp brought an empty file from `{}`", shown(page)))),
+    }
+}
+
+/// Why it failed, by what it said; one that was killed could say nothing.
+fn failure(ended: &Ended, page: &Page<'_>) -> Failure {
+    match ended.status.signal() {
+        Some(signal) => Failure::temporary(format!("yt-dlp was killed by signal {signal}")),
+        None => ytdlp_error::failure(&ended.last_lines, page.url),
     }
 }
 

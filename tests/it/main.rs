@@ -1,7 +1,19 @@
 //! All tests of the whole program, in one binary: each more would be linked anew.
 #![expect(clippy::unwrap_used, reason = "all of this binary is tests, its helpers too")]
 #![expect(clippy::disallowed_methods, reason = "tests start processes and write files as they like")]
+#![cfg_attr(feature = "faults", expect(clippy::print_stderr, reason = "numbers worth a look with --nocapture"))]
 
 mod support;
+
+#[cfg(feature = "faults")]
+mod again;
+#[cfg(feature = "faults")]
+mod broken_tools;
+#[cfg(feature = "faults")]
+mod crash;
+#[cfg(feature = "faults")]
+mod full_disk;
+#[cfg(feature = "faults")]
+mod signals;
 mod tidy;
 mod verify;

@@ -1,6 +1,10 @@
 //! What tests of the whole program share: a place to run it in, media to feed
 //! it, and a judge of what it made that shares no code with it.
+#![cfg_attr(not(feature = "faults"), expect(dead_code, reason = "tests that break things need the feature"))]
 
+pub(crate) mod bench;
+pub(crate) mod fake_tools;
 pub(crate) mod media;
 pub(crate) mod oracle;
 pub(crate) mod sandbox;
+pub(crate) mod server;

@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256};
 /// A package that is whole: its generation, and every object below it with its SHA-256.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Package {
+    /// The master playlist.
+    pub(crate) pointer: String,
     pub(crate) generation: String,
     pub(crate) objects: BTreeMap<String, String>,
     /// Segments of each media playlist, by the name of its folder.
@@ -57,7 +59,7 @@ pub(crate) fn look(master: &Path) -> Result<Option<Package>, String> {
         segments.insert(below.to_owned(), count);
     }
     let objects = listed.into_iter().map(|(name, (_, sha256))| (name, sha256)).collect();
-    Ok(Some(Package { generation, objects, segments }))
+    Ok(Some(Package { pointer: text, generation, objects, segments }))
 }
 
 /// As [`look`], and reads every byte; there must be a pointer, and nothing else beside its generation.
