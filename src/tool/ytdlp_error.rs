@@ -52,7 +52,10 @@ const TEMPORARY: &[&str] = &[
 
 /// Puts the last lines of standard error into one failure.
 pub(super) fn failure(lines: &[String], url: &Url) -> Failure {
-    let errors = lines.iter().rev().filter(|line| line.starts_with("ERROR:") && !line.contains(AFTERMATH));
+    // It writes `ERROR: `, a carriage return, and on what we take for a line of its own `[download] Got error: …`.
+    let is_error =
+        |line: &str| (line.starts_with("ERROR:") || line.contains("] Got error: ")) && !line.contains(AFTERMATH);
+    let errors = lines.iter().rev().filter(|line| is_error(line));
     let said = errors.chain(lines.last()).map(|line| plain(line, url)).find(|said| !said.is_empty());
     let said = said.unwrap_or_else(|| "yt-dlp failed and did not say why".to_owned());
     let lower = lines.join("\n").to_ascii_lowercase();
@@ -137,6 +140,11 @@ mod tests {
         assert_eq!(
             failure(&lines.map(String::from), &url).what,
             "`https://h/x?***`: fragment 3 not found, unable to continue"
+        );
+        let lines = ["ERROR: ", "[download] Got error: HTTP Error 404: No. Giving up after 3 retries", AFTERMATH];
+        assert_eq!(
+            failure(&lines.map(String::from), &url).what,
+            "`https://h/x?***`: HTTP Error 404: No. Giving up after 3 retries"
         );
         let line = "ERROR: Unsupported URL: https://h/x?token=s3cret";
         assert!(!failure(&[line.to_owned()], &url).what.contains("s3cret"));
