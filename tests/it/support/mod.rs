@@ -4,3 +4,5 @@
 pub(crate) mod media;
 pub(crate) mod oracle;
 pub(crate) mod sandbox;
+pub(crate) mod server;
+pub(crate) mod watch;
