@@ -22,10 +22,9 @@ demo-play: ## serve what the demo made, to watch it
 
 test: setup-test ## every test: unit, whole program, faults, browser
 	cargo test --locked --features faults
-	@scripts/test-browser.sh
 
 test-browser: setup-test ## only the player in a real browser
-	@scripts/test-browser.sh
+	cargo test --locked --features faults --test it browser::
 
 bench: build ## measure against the bound and against others, into bench/RESULTS.md (QUICK=1: a short look)
 	@bench/run.sh $(if $(QUICK),--quick)

@@ -107,7 +107,7 @@ impl Board {
                 self.totals.done += 1;
                 self.totals.source_seconds += video.plan.as_ref().map_or(0.0, |plan| plan.seconds);
             }
-            What::AlreadyDone { .. } => self.totals.already += 1,
+            What::AlreadyDone { .. } | What::Would { .. } => self.totals.already += 1,
             What::Failed { .. } => self.totals.failed += 1,
             _ => self.totals.parked += 1,
         }

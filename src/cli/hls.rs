@@ -235,6 +235,7 @@ mod tests {
         let run = |done, failed, environment, parked| Summary {
             done,
             already: 0,
+            would: 0,
             failed,
             environment,
             parked,

@@ -68,6 +68,7 @@ pub(super) fn summary(summary: &Summary, bad_lines: u64) -> Value {
         "event": "summary",
         "done": summary.done,
         "already-done": summary.already,
+        "would": summary.would,
         "failed": summary.failed,
         "bad-lines": bad_lines,
         "parked": summary.parked,
@@ -177,7 +178,8 @@ mod tests {
     fn every_event_of_the_manual_exists() {
         let manual = include_str!("../../docs/events.md");
         let names = ["started", "named", "downloading", "downloaded", "planned", "chunk-started", "chunk-progress"];
-        let more = ["chunk-encoded", "uploading", "retrying", "warning", "done", "already-done", "failed", "parked"];
+        let more =
+            ["chunk-encoded", "uploading", "retrying", "warning", "done", "already-done", "would", "failed", "parked"];
         for name in names.into_iter().chain(more).chain(["usage", "summary", "bad-line"]) {
             assert!(manual.contains(&format!("| `{name}` |")), "{name}");
         }

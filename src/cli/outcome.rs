@@ -21,6 +21,7 @@ pub(super) fn line(video: &Video, what: &What, at: f64) -> Option<String> {
                 size(*bytes)
             )
         }
+        What::Would { what } => format!("would {name}  {}", clean(what)),
         What::AlreadyDone { .. } => format!("kept  {name}  published by an earlier run"),
         What::Failed { failure } => self::failed(name, failure),
         What::Parked if name.is_empty() => return None,
@@ -44,6 +45,7 @@ pub(super) fn summary(summary: &Summary, bad_lines: u64) -> String {
         }
     };
     add(summary.already, "already done");
+    add(summary.would, "would be made");
     add(summary.failed, "failed");
     add(bad_lines, if bad_lines == 1 { "bad line" } else { "bad lines" });
     add(summary.parked, "put aside");
@@ -75,6 +77,7 @@ mod tests {
         let run = Summary {
             done: 7,
             already: 1,
+            would: 0,
             failed: 1,
             environment: 0,
             parked: 2,

@@ -140,7 +140,8 @@ impl Running<'_> {
                 summary.done += 1;
                 self.streak = 0;
             }
-            What::AlreadyDone { .. } | What::Would { .. } => summary.already += 1,
+            What::AlreadyDone { .. } => summary.already += 1,
+            What::Would { .. } => summary.would += 1,
             What::Parked => summary.parked += 1,
             What::Failed { failure } => {
                 summary.failed += 1;

@@ -20,6 +20,8 @@ pub struct Summary {
     pub done: u64,
     /// Items that an earlier run had published already.
     pub already: u64,
+    /// Items of a dry run that a real one would make.
+    pub would: u64,
     /// Items given up, bad lines of the list not included.
     pub failed: u64,
     /// Those of them for which this machine or the destination is to blame.

@@ -13,6 +13,7 @@ use crate::model::event::{Stage, What};
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::Rank;
+use crate::model::media::Video;
 use crate::pipeline::lane::Permit;
 use crate::plan::decoded;
 use crate::plan::encode::{self, Entry, Pass};
@@ -168,30 +169,42 @@ async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition
 /// Encodes a chunk, from the key frame before it; where that shows a gap, which
 /// may be no more than a seek that went astray, once more from the head of the file.
 async fn encode_video(work: &Work<'_>, chunk: Chunk) -> Result<f64, Failure> {
-    let (mut cpu_seconds, mut damage) = passes(work, chunk, Entry::KeyFrame).await?;
-    if damage.is_some() && chunk.first_frame > 0 {
-        let (more_seconds, found) = passes(work, chunk, Entry::Head).await?;
-        cpu_seconds += more_seconds;
-        damage = found;
+    let video = work.media.video.as_ref().expect("a plan is made only of what has a picture");
+    let mut made = passes(work, video, chunk, Entry::KeyFrame).await?;
+    let mut cpu_seconds = made.cpu_seconds;
+    if made.damage.is_some() && chunk.first_frame > 0 {
+        made = passes(work, video, chunk, Entry::Head).await?;
+        cpu_seconds += made.cpu_seconds;
     }
-    match damage.filter(|_| !fault::mutant("trust-exit-codes")) {
-        None => Ok(cpu_seconds),
-        Some(what) if work.settings.accept_damaged => {
-            (work.report)(What::Warning { message: what });
-            Ok(cpu_seconds)
-        }
-        Some(what) => Err(Failure::permanent(what).hint(ACCEPT)),
+    let Some(what) = made.damage.filter(|_| !fault::mutant("trust-exit-codes")) else { return Ok(cpu_seconds) };
+    if !work.settings.accept_damaged {
+        return Err(Failure::permanent(what).hint(ACCEPT));
     }
+    (work.report)(What::Warning { message: what });
+    let begin = work.plan.start + work.plan.grid.rate.seconds(chunk.first_frame);
+    if let Some(last) = made.last.filter(|last| *last < begin) {
+        // Nothing of this chunk is left: it shows the last picture that is. ffmpeg prints its time in six digits.
+        let mut shorter = video.clone();
+        shorter.timeline.times.retain(|time| *time < last - 0.01 - last * 1e-5);
+        cpu_seconds += passes(work, &shorter, chunk, Entry::Head).await?.cpu_seconds;
+    }
+    Ok(cpu_seconds)
 }
 
-/// All passes over a chunk: CPU seconds, and the damage that was found.
-async fn passes(work: &Work<'_>, chunk: Chunk, entry: Entry) -> Result<(f64, Option<String>), Failure> {
+/// What came of all passes over a chunk.
+struct Made {
+    cpu_seconds: f64,
+    damage: Option<String>,
+    /// Time of the last picture that could be decoded.
+    last: Option<f64>,
+}
+
+async fn passes(work: &Work<'_>, video: &Video, chunk: Chunk, entry: Entry) -> Result<Made, Failure> {
     let Work { settings, plan, media, source, .. } = work;
-    let video = media.video.as_ref().expect("a plan is made only of what has a picture");
     let input = encode::Input { source, container: &media.container, video, entry };
     let passes: &[Pass] = if settings.two_pass { &[Pass::First, Pass::Second] } else { &[Pass::Only] };
     let seconds = plan.grid.rate.seconds(chunk.frames);
-    let (mut cpu_seconds, mut damage) = (0.0, None);
+    let mut made = Made { cpu_seconds: 0.0, damage: None, last: None };
     for (done, &pass) in (0_u32..).zip(passes) {
         let arguments = encode::chunk(&input, plan, (&chunk, pass), settings, work.folder);
         let all = f64::from(u32::try_from(passes.len()).unwrap_or(1));
@@ -201,10 +214,11 @@ async fn passes(work: &Work<'_>, chunk: Chunk, entry: Entry) -> Result<(f64, Opt
         };
         let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
         let report = report.map_err(|failure| refused(failure, work, chunk.first_frame))?;
-        cpu_seconds += report.cpu_seconds;
-        damage = damage_in(&report, work, &chunk);
+        made.cpu_seconds += report.cpu_seconds;
+        made.damage = damage_in(&report, work, &chunk);
+        made.last = report.decoded.iter().copied().max_by(f64::total_cmp);
     }
-    Ok((cpu_seconds, damage))
+    Ok(made)
 }
 
 fn damage_in(report: &ffmpeg::Report, work: &Work<'_>, chunk: &Chunk) -> Option<String> {

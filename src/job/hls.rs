@@ -76,7 +76,7 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     }
     if cx.dry_run {
         let master = cx.storage.address(&format!("{}/master.m3u8", identity.id));
-        return Ok(Outcome::Would { what: format!("would be downloaded, encoded and published as {master}") });
+        return Ok(Outcome::Would { what: format!("be downloaded, encoded and published as {master}") });
     }
     let folder = cx.scratch.join(input.chars().take(24).collect::<String>());
     make_folder(&folder).await?;

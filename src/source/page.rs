@@ -108,10 +108,15 @@ impl Pages {
                     clear(&folder).await?;
                     room.reserve(bytes).await?;
                 }
-                Err(Stop::Failed(failure)) if failure.class == Class::Temporary => {
+                Err(Stop::Failed(failure)) => {
+                    if failure.class != Class::Stopped {
+                        forget_fragments(&folder).await?;
+                    }
+                    if failure.class != Class::Temporary {
+                        return Err(failure);
+                    }
                     tries.again(failure, None, &self.settings, context).await?;
                 }
-                Err(Stop::Failed(failure)) => return Err(failure),
                 Ok(path) => {
                     let finished = finish(path, &folder, wanted).await?;
                     return Ok(fetched(finished, wanted, room, context));
@@ -181,6 +186,19 @@ fn remove(folder: &Path, unwanted: impl Fn(&str) -> bool) -> std::io::Result<()>
         }
     }
     Ok(())
+}
+
+/// When yt-dlp gives up on a fragment, it may have noted it as written all the
+/// same, and would leave it out without a word when it goes on.
+async fn forget_fragments(folder: &Path) -> Result<(), Failure> {
+    let (own, writing) = (folder.to_path_buf(), writing(folder));
+    let noted = blocking_or(&writing, move || {
+        let noted = |entry: std::io::Result<std::fs::DirEntry>| {
+            Ok::<_, std::io::Error>(entry?.path().extension().is_some_and(|ending| ending == "ytdl"))
+        };
+        own.read_dir()?.try_fold(false, |found, entry| Ok(found | noted(entry)?))
+    });
+    if noted.await? { clear(folder).await } else { Ok(()) }
 }
 
 async fn clear(folder: &Path) -> Result<(), Failure> {

@@ -23,6 +23,7 @@ struct Bench {
     disk: Lane<Rank>,
     room: Lane<Rank>,
     cancel: CancellationToken,
+    arrival: tokio::sync::watch::Sender<Option<crate::source::Arrival>>,
     heard: Mutex<Vec<What>>,
     folder: tempfile::TempDir,
 }
@@ -50,6 +51,7 @@ impl Bench {
             disk: Lane::new(2),
             room: Lane::new(1 << 30),
             cancel: CancellationToken::new(),
+            arrival: tokio::sync::watch::Sender::new(None),
             heard: Mutex::new(Vec::new()),
             folder: tempfile::tempdir().unwrap(),
         }
@@ -66,7 +68,7 @@ impl Bench {
     fn context<'a>(&'a self, report: &'a (dyn Fn(What) + Sync)) -> FetchContext<'a> {
         let rank = Rank::default();
         let (network, disk, room) = (&self.network, &self.disk, &self.room);
-        FetchContext { rank, network, disk, room, cancel: &self.cancel, report }
+        FetchContext { rank, network, disk, room, cancel: &self.cancel, report, arrival: &self.arrival }
     }
 
     async fn get(&self, server: &Server, path: &str) -> Result<Fetched, Failure> {

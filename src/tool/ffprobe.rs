@@ -214,8 +214,7 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
     let known = |text: Option<String>| text.filter(|text| text != "unknown" && text != "reserved");
     let usual = mean_interval(&packets.times);
     let last = packets.times.last().copied().unwrap_or(0.0);
-    // A last packet that does not say how long it lasts gets the usual time; one that lasts for ever as well.
-    let end = if packets.end > last && packets.end < last + 600.0 { packets.end } else { last + usual };
+    let end = end(&packets, last, usual);
     Video {
         index: stream.index,
         codec,
@@ -240,6 +239,13 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         declared_seconds: seconds(stream.duration.as_deref()),
         timeline: Timeline { end, spans: spans(&packets), times: packets.times, keys: packets.keys },
     }
+}
+
+/// The end of the last picture. One that does not say how long it lasts gets the usual time; one that lasts for
+/// ever as well, and one that the container cuts short is not to be rounded away.
+fn end(packets: &Packets, last: f64, usual: f64) -> f64 {
+    let said = if packets.end > last && packets.end < last + 600.0 { packets.end } else { last + usual };
+    said.max(last + usual.min(0.1))
 }
 
 fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
@@ -354,6 +360,19 @@ mod tests {
         assert!((streams[&0].end - 0.12).abs() < 1e-9);
         assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
         assert_eq!((streams[&1].empty, streams[&1].backward), (1, 0.5));
+    }
+
+    #[test]
+    fn the_last_picture_lasts_like_the_others() {
+        let check = |end: f64, expected: f64| {
+            let found = super::end(&Packets { end, ..Packets::default() }, 7.96, 0.04);
+            assert!((found - expected).abs() < 1e-9, "{end}: {found}");
+        };
+        check(8.0, 8.0);
+        check(7.96, 8.0);
+        check(7.979, 8.0);
+        check(9.0, 9.0);
+        check(9000.0, 8.0);
     }
 
     #[track_caller]

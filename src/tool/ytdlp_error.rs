@@ -52,9 +52,12 @@ const TEMPORARY: &[&str] = &[
 
 /// Puts the last lines of standard error into one failure.
 pub(super) fn failure(lines: &[String], url: &Url) -> Failure {
-    let is_error = |line: &&String| line.starts_with("ERROR:") && !line.contains(AFTERMATH);
-    let error = lines.iter().rev().find(is_error).or(lines.last());
-    let said = error.map_or("yt-dlp failed and did not say why".to_owned(), |line| plain(line, url));
+    // It writes `ERROR: `, a carriage return, and on what we take for a line of its own `[download] Got error: …`.
+    let is_error =
+        |line: &str| (line.starts_with("ERROR:") || line.contains("] Got error: ")) && !line.contains(AFTERMATH);
+    let errors = lines.iter().rev().filter(|line| is_error(line));
+    let said = errors.chain(lines.last()).map(|line| plain(line, url)).find(|said| !said.is_empty());
+    let said = said.unwrap_or_else(|| "yt-dlp failed and did not say why".to_owned());
     let lower = lines.join("\n").to_ascii_lowercase();
     let what = format!("`{}`: {said}", masked_url(url));
     if let Some((_, hint)) = ENVIRONMENT.iter().find(|(words, _)| lower.contains(words)) {
@@ -133,10 +136,15 @@ mod tests {
         let line = "ERROR: [generic] x: Unable to download webpage: HTTP Error 404: Not Found (caused by <HTTPError 404: Not Found>)";
         let told = failure(&["noise".to_owned(), line.to_owned()], &url);
         assert_eq!(told.what, "`https://h/x?***`: Unable to download webpage: HTTP Error 404: Not Found");
-        let lines = ["ERROR: fragment 3 not found, unable to continue", "ERROR: write to closed file"];
+        let lines = ["ERROR: fragment 3 not found, unable to continue", "ERROR: ", "ERROR: write to closed file"];
         assert_eq!(
             failure(&lines.map(String::from), &url).what,
             "`https://h/x?***`: fragment 3 not found, unable to continue"
+        );
+        let lines = ["ERROR: ", "[download] Got error: HTTP Error 404: No. Giving up after 3 retries", AFTERMATH];
+        assert_eq!(
+            failure(&lines.map(String::from), &url).what,
+            "`https://h/x?***`: HTTP Error 404: No. Giving up after 3 retries"
         );
         let line = "ERROR: Unsupported URL: https://h/x?token=s3cret";
         assert!(!failure(&[line.to_owned()], &url).what.contains("s3cret"));

@@ -11,7 +11,7 @@ use crate::support::bench::{Bench, PARTS};
 use crate::support::media;
 use crate::support::oracle::{self, Package};
 use crate::support::sandbox::Run;
-use crate::support::server::Server;
+use crate::support::slow_server::Server;
 
 /// A master key for tests, in hex.
 const MASTER_KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";

@@ -10,7 +10,7 @@ use crate::support::fake_tools::Fake;
 use crate::support::media;
 use crate::support::oracle;
 use crate::support::sandbox::{Run, Running};
-use crate::support::server::Server;
+use crate::support::slow_server::Server;
 
 /// Runs with an ffmpeg that behaves as `mode` says and hangs after `silence` milliseconds.
 fn run(bench: &mut Bench, mode: &str, silence: u32) -> Run {

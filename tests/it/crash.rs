@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use crate::support::bench::{Bench, CORES, LAST_BREATH, PARTS};
 use crate::support::media;
 use crate::support::oracle::Package;
-use crate::support::server::Server;
+use crate::support::slow_server::Server;
 
 /// Kills at random moments, over all videos, and at most so many in one.
 const RANDOM_KILLS: usize = 30;

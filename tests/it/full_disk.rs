@@ -9,7 +9,7 @@ use std::process::Command;
 use crate::support::bench::Bench;
 use crate::support::media;
 use crate::support::oracle;
-use crate::support::server::Server;
+use crate::support::slow_server::Server;
 
 /// Runs in a mount namespace of its own: on a small disk at `$1` of `$2` bytes,
 /// then again after the disk has grown. What is at the destination after each

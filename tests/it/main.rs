@@ -3,6 +3,11 @@
 #![expect(clippy::disallowed_methods, reason = "tests start processes and write files as they like")]
 #![cfg_attr(feature = "faults", expect(clippy::print_stderr, reason = "numbers worth a look with --nocapture"))]
 
+mod browser;
+mod cli;
+mod inputs;
+mod names;
+mod package;
 mod support;
 
 #[cfg(feature = "faults")]
@@ -17,3 +22,4 @@ mod full_disk;
 mod signals;
 mod tidy;
 mod verify;
+mod zoo;

@@ -8,7 +8,7 @@ use crate::support::bench::{Bench, LAST_BREATH};
 use crate::support::fake_tools::Fake;
 use crate::support::media;
 use crate::support::sandbox::{Run, Running};
-use crate::support::server::Server;
+use crate::support::slow_server::Server;
 
 /// Asked once, work has a second to finish, and children half a second to end.
 const ONCE: Duration = Duration::from_millis(2500);

@@ -68,6 +68,7 @@ fn run(items: u64) -> (Report, Summary) {
     let summary = Summary {
         done: items - 1,
         already: 0,
+        would: 0,
         failed: 1,
         environment: 0,
         parked: 0,
@@ -147,6 +148,7 @@ fn a_run_in_which_nothing_happened_has_a_page() {
     let summary = Summary {
         done: 0,
         already: 0,
+        would: 0,
         failed: 0,
         environment: 0,
         parked: 0,

@@ -28,7 +28,10 @@ async fn what_ytdlp_brings_is_looked_at() {
     let one = r#"echo 'V {"id":"7","extractor_key":"Site","title":"Seven"}'"#;
     let moved = r#"echo 'F "media.mkv"'"#;
     let broken = "echo 'ERROR: [site] 7: HTTP Error 503: no' >&2; exit 1";
+    // It notes a fragment as written that it gave up on, and would go on after it.
+    let torn = "[ -e media.ytdl ] && echo frames > media.mkv && echo 'F \"media.mkv\"' && exit; : > media.ytdl";
     let cases = [
+        (one, format!("{torn}; {broken}"), Err("HTTP Error 503: no (tried 3 times)")),
         (one, format!("echo frames > media.mkv; {moved}"), Ok(7)),
         (one, "exit 0".into(), Err("brought no file")),
         (one, format!(": > media.mkv; {moved}"), Err("brought an empty file")),

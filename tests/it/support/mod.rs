@@ -8,3 +8,5 @@ pub(crate) mod media;
 pub(crate) mod oracle;
 pub(crate) mod sandbox;
 pub(crate) mod server;
+pub(crate) mod slow_server;
+pub(crate) mod watch;

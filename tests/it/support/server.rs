@@ -1,104 +1,270 @@
-//! A small HTTP server with ranges, which counts what it sends.
+//! An HTTP server on a free port that misbehaves as the first part of a path
+//! says: `/short/a.mp4` is the file `a.mp4` with half its body missing.
 
+use std::collections::HashMap;
 use std::fs;
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// Bytes sent at once.
-const STEP: usize = 16 * 1024;
+const PAGE: &str = "<!DOCTYPE html><html><head><title>Sorry</title></head><body>Please log in.</body></html>";
 
-/// Serves one file at every path; at `/page` it is an HTML page.
+const XML: &str = "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code></Error>";
+
+/// One request as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    headers: HashMap<String, String>,
+}
+
+/// A server of one folder. Dropping it ends it.
 pub(crate) struct Server {
     port: u16,
     shared: Arc<Shared>,
+    listening: Option<JoinHandle<()>>,
 }
 
 struct Shared {
+    folder: PathBuf,
+    log: Mutex<Vec<Request>>,
+    ended: AtomicBool,
+}
+
+/// What is sent for one request.
+struct Answer {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
-    /// Wait after each step.
-    pause: Duration,
-    sent: AtomicU64,
-    requests: AtomicU64,
+    flow: Flow,
+}
+
+/// How a body is sent.
+enum Flow {
+    Whole,
+    /// The connection ends after so many bytes.
+    Cut(usize),
+    /// A byte a second.
+    Drip,
 }
 
 impl Server {
-    /// Serves `file` at about `bytes_per_second` to each connection.
-    pub(crate) fn start(file: &Path, bytes_per_second: u32) -> Self {
-        let body = fs::read(file).unwrap();
-        let pause = Duration::from_micros(STEP as u64 * 1_000_000 / u64::from(bytes_per_second));
-        let shared = Arc::new(Shared { body, pause, sent: AtomicU64::new(0), requests: AtomicU64::new(0) });
+    /// Serves the files of `folder`.
+    pub(crate) fn start(folder: &Path) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let answering = Arc::clone(&shared);
-        // It ends with the tests: a thread that waits for connections cannot be asked to.
-        std::thread::spawn(move || {
-            for stream in listener.incoming().flatten() {
-                let shared = Arc::clone(&answering);
-                // A client that was killed hangs up in the middle, which is no error here.
-                std::thread::spawn(move || shared.answer(&stream).unwrap_or_default());
+        let (log, ended) = (Mutex::new(Vec::new()), AtomicBool::new(false));
+        let shared = Arc::new(Shared { folder: folder.to_owned(), log, ended });
+        let known = Arc::clone(&shared);
+        let listening = thread::spawn(move || {
+            for stream in listener.incoming() {
+                if known.ended.load(Ordering::SeqCst) {
+                    return;
+                }
+                let (Ok(stream), shared) = (stream, Arc::clone(&known)) else { continue };
+                // A client that goes away is no fault of the server.
+                thread::spawn(move || serve(stream, &shared).unwrap_or_default());
             }
         });
-        Self { port, shared }
+        Self { port, shared, listening: Some(listening) }
     }
 
+    /// The address of `/path`.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
-    /// Bytes of the file, and all bytes of bodies that were sent.
-    pub(crate) fn bytes(&self) -> (u64, u64) {
-        (self.shared.body.len() as u64, self.shared.sent.load(Ordering::SeqCst))
+    /// All requests so far.
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.shared.log.lock().unwrap().clone()
     }
 
-    /// Requests so far.
-    pub(crate) fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::SeqCst)
+    /// Requests so far for paths that begin with `/path`.
+    pub(crate) fn count(&self, path: &str) -> usize {
+        let path = format!("/{path}");
+        self.requests().iter().filter(|request| request.path.starts_with(&path)).count()
     }
 }
 
-impl Shared {
-    fn answer(&self, mut stream: &TcpStream) -> io::Result<()> {
-        let mut reader = BufReader::new(stream);
-        let mut request = String::new();
-        while reader.read_line(&mut request)? > 2 {}
-        self.requests.fetch_add(1, Ordering::SeqCst);
-        if request.contains(" /page") {
-            let page = "<!doctype html><title>a page</title>";
-            let length = page.len();
-            return write!(
-                stream,
-                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{page}"
-            );
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.ended.store(true, Ordering::SeqCst);
+        // Wakes the listener, which then ends.
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        if let Some(listening) = self.listening.take() {
+            listening.join().unwrap_or_default();
         }
-        let whole = self.body.len();
-        let range = request.to_lowercase().split_once("range: bytes=").and_then(|(_, rest)| {
-            let (from, to) = rest.lines().next()?.split_once('-')?;
-            Some((from.parse().ok()?, to.parse::<usize>().map_or(whole, |to| (to + 1).min(whole))))
-        });
-        let (from, to) = range.unwrap_or((0, whole));
-        let body = self.body.get(from..to).unwrap_or_default();
-        let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
-        write!(
-            stream,
-            "HTTP/1.1 {status}\r\nContent-Type: video/mp4\r\nETag: \"one\"\r\nContent-Length: {}\r\n",
-            body.len()
-        )?;
-        if range.is_some() {
-            write!(stream, "Content-Range: bytes {from}-{}/{whole}\r\n", to.saturating_sub(1))?;
-        }
-        write!(stream, "Accept-Ranges: bytes\r\nConnection: close\r\n\r\n")?;
-        if request.starts_with("HEAD") {
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read(&mut reader)? {
+        let before = {
+            let mut log = shared.log.lock().unwrap();
+            log.push(request.clone());
+            log.iter().filter(|one| one.path == request.path).count() - 1
+        };
+        if !send(reader.get_mut(), &request, answer(&request, before, shared), shared)? {
             return Ok(());
         }
-        for step in body.chunks(STEP) {
-            stream.write_all(step)?;
-            self.sent.fetch_add(step.len() as u64, Ordering::SeqCst);
-            std::thread::sleep(self.pause);
-        }
-        Ok(())
     }
+    Ok(())
+}
+
+fn read(reader: &mut BufReader<TcpStream>) -> io::Result<Option<Request>> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(None);
+        }
+        match line.trim_end() {
+            "" => break,
+            line => lines.push(line.to_owned()),
+        }
+    }
+    let Some((first, headers)) = lines.split_first() else { return Ok(None) };
+    let mut words = first.split(' ').map(str::to_owned);
+    let pair = |line: &String| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    Ok(Some(Request { method, path, headers: headers.iter().filter_map(pair).collect() }))
+}
+
+/// What is to be answered; `before` is how often the same path was asked for already.
+fn answer(request: &Request, before: usize, shared: &Shared) -> Answer {
+    let path = request.path.split('?').next().unwrap_or_default().trim_start_matches('/');
+    let (behaviour, name) = path.split_once('/').unwrap_or((path, ""));
+    let file = || file(request, &shared.folder.join(decoded(name)), true);
+    let text = |kind: &str, text: &str| Answer::new(200, text.into()).header("Content-Type", kind.into());
+    match behaviour {
+        "good" => file(),
+        "no-ranges" => self::file(request, &shared.folder.join(decoded(name)), false),
+        "403" | "404" | "410" | "500" => Answer::new(behaviour.parse().unwrap(), b"no".to_vec()),
+        "busy" => Answer::new(429, Vec::new()).header("Retry-After", "1".into()),
+        "later" if before == 0 => Answer::new(429, Vec::new()).header("Retry-After", "1".into()),
+        "shaky" if before < 2 => Answer::new(503, Vec::new()),
+        "later" | "shaky" => file(),
+        "drops" => Answer { flow: Flow::Cut(40_000), ..file() },
+        "short" => {
+            let answer = self::file(request, &shared.folder.join(decoded(name)), false);
+            Answer { flow: Flow::Cut(answer.body.len() / 2), ..answer }
+        }
+        "drip" => Answer { flow: Flow::Drip, ..file() },
+        "page" => text("text/html", PAGE),
+        "dressed-page" => text("video/mp4", PAGE),
+        "empty" => text("video/mp4", ""),
+        "xml" => text("application/xml", XML),
+        "lies" => lying(file()),
+        "moved" => Answer::new(302, Vec::new()).header("Location", format!("/good/{name}")),
+        "circle" => Answer::new(302, Vec::new()).header("Location", request.path.clone()),
+        "to-file" => Answer::new(302, Vec::new()).header("Location", "file:///etc/passwd".into()),
+        _ => Answer::new(404, b"no".to_vec()),
+    }
+}
+
+/// A file or a part of it.
+fn file(request: &Request, path: &Path, ranges: bool) -> Answer {
+    let Ok(bytes) = fs::read(path) else { return Answer::new(404, b"no".to_vec()) };
+    let kind = match path.extension().and_then(|ending| ending.to_str()) {
+        Some("mp4") => "video/mp4",
+        Some("m3u8") => "application/vnd.apple.mpegurl",
+        Some("ts") => "video/mp2t",
+        Some("html") => "text/html",
+        _ => "application/octet-stream",
+    };
+    let size = bytes.len();
+    let asked = request.headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.split_once('-'));
+    let answer = match asked.filter(|_| ranges) {
+        Some((from, to)) => {
+            let from = from.parse().unwrap_or(0);
+            let to = to.parse().map_or(size, |last: usize| size.min(last + 1));
+            if from >= to {
+                return Answer::new(416, Vec::new()).header("Content-Range", format!("bytes */{size}"));
+            }
+            let answer = Answer::new(206, bytes.get(from..to).unwrap_or_default().to_vec());
+            answer.header("Content-Range", format!("bytes {from}-{}/{size}", to - 1))
+        }
+        None => Answer::new(200, bytes),
+    };
+    let tag = format!("\"{size}\"");
+    answer.header("Content-Type", kind.into()).header("ETag", tag)
+}
+
+/// The right bytes under the number of others.
+fn lying(mut answer: Answer) -> Answer {
+    for (name, value) in &mut answer.headers {
+        if *name == "Content-Range" {
+            *value = "bytes 77-99/100000".into();
+        }
+    }
+    answer
+}
+
+impl Answer {
+    fn new(status: u16, body: Vec<u8>) -> Self {
+        Self { status, headers: Vec::new(), body, flow: Flow::Whole }
+    }
+
+    fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+}
+
+/// Sends an answer; tells whether the connection stays open.
+fn send(stream: &mut TcpStream, request: &Request, answer: Answer, shared: &Shared) -> io::Result<bool> {
+    let mut head = format!("HTTP/1.1 {} Test\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
+    for (name, value) in &answer.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all((head + "\r\n").as_bytes())?;
+    if request.method == "HEAD" {
+        return Ok(true);
+    }
+    match answer.flow {
+        Flow::Whole => stream.write_all(&answer.body)?,
+        Flow::Cut(most) => {
+            let sent = most.min(answer.body.len());
+            stream.write_all(answer.body.get(..sent).unwrap_or_default())?;
+            return Ok(sent == answer.body.len());
+        }
+        Flow::Drip => {
+            for byte in answer.body.chunks(1) {
+                stream.write_all(byte)?;
+                thread::sleep(Duration::from_secs(1));
+                if shared.ended.load(Ordering::SeqCst) {
+                    return Ok(false);
+                }
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// A path without its percent signs.
+fn decoded(path: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut bytes = Vec::new();
+    let mut rest = path.as_bytes().bytes();
+    while let Some(byte) = rest.next() {
+        let byte = byte.unwrap();
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next().unwrap().unwrap()).to_digit(16).unwrap();
+        let number = digit() * 16 + digit();
+        bytes.push(u8::try_from(number).unwrap());
+    }
+    // A server of tests may be asked for anything, but serves its folder only.
+    let path = PathBuf::from(std::ffi::OsString::from_vec(bytes));
+    path.components().filter(|part| matches!(part, std::path::Component::Normal(_))).collect()
 }
