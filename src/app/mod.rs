@@ -101,7 +101,7 @@ fn lanes(config: &Config) -> Lanes {
         room: Lane::new(config.scratch.limit.get()),
         // A chunk in work for every thread, and as many again on their way out.
         backlog: Lane::new(threads * 2 + uploads),
-        early: Lane::new(threads * 2),
+        early: Lane::new(threads),
     }
 }
 

@@ -136,7 +136,8 @@ pub async fn chunks(place: &str, cx: &Context) -> Result<HashMap<String, journal
     let found = sizes(place, cx).await?;
     let mut chunks = HashMap::new();
     for (name, chunk) in noted {
-        if chunk.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)) {
+        let trusted = fault::mutant("unverified-resume");
+        if trusted || chunk.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)) {
             chunks.insert(name, chunk);
         } else {
             cx.journal.forget_chunk(&journal_place(place, cx), &name).await?;

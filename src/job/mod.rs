@@ -42,7 +42,8 @@ pub struct Lanes {
     /// what waits on the disk when the destination is slow.
     pub backlog: Lane<Rank>,
     /// Chunks that are encoded while their source is still coming. They wait on
-    /// the disk until it is whole, so there may only be a few.
+    /// the disk until it is whole, and a kill meanwhile costs them, so there may
+    /// be one for a core and no more.
     pub early: Lane<Rank>,
 }
 

@@ -25,16 +25,17 @@ const BYTES_PER_SECOND: u32 = 4_000_000;
 /// was encoded and not yet stored for each of them.
 const MOST_WASTE: usize = 2 * CORES;
 
-/// Every step at which a run is killed, and how many parts may be encoded again.
+/// Every step at which a run is killed, and how many parts may be encoded again. While
+/// the source is coming each core may have a head start of one part.
 const STEPS: &[(&str, usize)] = &[
     ("folder-made", 0),
     ("mark-before-rename", 0),
     ("mark-saved", 0),
     ("piece-written", 0),
-    ("piece-written:6", 0),
-    ("source-before-rename", 0),
-    ("source-renamed", 0),
-    ("fetched", 0),
+    ("piece-written:6", CORES),
+    ("source-before-rename", CORES),
+    ("source-renamed", CORES),
+    ("fetched", CORES),
     ("planned", 0),
     ("chunk-started", MOST_WASTE),
     ("chunk-started:6", MOST_WASTE),
