@@ -40,6 +40,8 @@ struct Running<'a> {
     summary: Summary,
     downloaded: Downloaded,
     streak: u64,
+    /// The time of the newest event.
+    latest: f64,
 }
 
 /// Bytes that came in, over all items.
@@ -72,6 +74,7 @@ pub async fn run(
         summary: Summary::default(),
         downloaded: Downloaded::default(),
         streak: 0,
+        latest: 0.0,
     };
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -84,7 +87,7 @@ pub async fn run(
             break;
         }
         tokio::select! {
-            Some(event) = events.recv() => running.heard(&event, &stop),
+            Some(event) = events.recv() => running.heard(event, &stop),
             Some(ended) = running.tasks.join_next() => running.lost(ended),
             _ = ticks.tick() => {
                 let usage = running.usage();
@@ -126,7 +129,8 @@ impl Running<'_> {
         });
     }
 
-    fn heard(&mut self, event: &Event, stop: &Stop) {
+    fn heard(&mut self, mut event: Event, stop: &Stop) {
+        event.at = self.moment(event.at);
         let summary = &mut self.summary;
         match &event.what {
             What::Downloading { bytes, .. } => {
@@ -161,7 +165,7 @@ impl Running<'_> {
         if event.what.is_last() {
             self.downloaded.finished += self.downloaded.running.remove(&event.item).unwrap_or(0);
         }
-        self.listener.event(event);
+        self.listener.event(&event);
     }
 
     /// A task that panicked told nothing; its item is counted here.
@@ -174,14 +178,21 @@ impl Running<'_> {
 
     fn drain(&mut self, events: &mut UnboundedReceiver<Event>, stop: &Stop) {
         while let Ok(event) = events.try_recv() {
-            self.heard(&event, stop);
+            self.heard(event, stop);
         }
     }
 
-    fn usage(&self) -> Usage {
+    /// Events come from many tasks, and one may be stamped before another and heard after it.
+    fn moment(&mut self, at: f64) -> f64 {
+        self.latest = self.latest.max(at);
+        self.latest
+    }
+
+    fn usage(&mut self) -> Usage {
+        let at = self.moment(self.begun.elapsed().as_secs_f64());
         let lanes = &self.context.lanes;
         Usage {
-            at: self.begun.elapsed().as_secs_f64(),
+            at,
             network: lane_use(&lanes.network),
             disk: lane_use(&lanes.disk),
             cpu: lane_use(&lanes.cpu),
