@@ -193,7 +193,7 @@ pub(crate) mod tests {
         let times: Vec<f64> = (0..250).filter(|frame| keep(*frame)).map(|frame| f64::from(frame) / 25.0).collect();
         let end = times.last().copied().unwrap_or(0.0) + 0.04;
         let keys = times.iter().step_by(50).copied().collect();
-        let timeline = Timeline { keys, times, end, ..Timeline::default() };
+        let timeline = Timeline { times, keys, end, ..Timeline::default() };
         Media {
             container: "mov,mp4".into(),
             declared_seconds: Some(declared),
