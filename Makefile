@@ -1,6 +1,6 @@
 # Each target is enough on a fresh machine: what it needs it sets up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo demo-play test test-rust test-browser bench lint clean-demo
+.PHONY: help setup setup-test build demo demo-play test test-browser bench lint clean-demo
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile

@@ -37,7 +37,7 @@ def makespan_text(found):
     lines = [
         "## A list of videos over a thin line",
         "",
-        f"{found['clips']} clips of 3 to 6 s from a local HTTP server whose line has a fixed rate. The bound is",
+        f"{found['clips']} clips of 3 to 5 s from a local HTTP server whose line has a fixed rate. The bound is",
         "max(T_io, T_cpu): the time to fetch the files with nothing else to do, and the time to make the same",
         "packages from files on disk, both measured in the same run.",
         "",
@@ -91,7 +91,7 @@ def small_text(help_ms, memory):
         "| | measured | target |",
         "|---|---|---|",
         f"| `forebay --help` | {help_ms:.1f} ms | ≤ 20 ms |",
-        f"| peak memory of forebay itself, list of 10,000 lines (all fail: no such file; {memory['wall']:.1f} s) "
+        f"| peak memory of forebay itself, 10,000 lines that all fail (empty, or 404; {memory['wall']:.1f} s) "
         f"| {memory['peak'] / 1e6:.0f} MB | ≤ 60 MB |",
     ]
 

@@ -148,4 +148,4 @@ def ratios(clip, ours, theirs):
 def measure_all(quick):
     if quick:
         return [measure_clip(material.phone(12), 1, 8)]
-    return [measure_clip(material.phone(24), 3, 4), measure_clip(material.mixed(24), 3, 4)]
+    return [measure_clip(material.phone(12), 3, 4), measure_clip(material.mixed(24), 3, 4)]

@@ -115,10 +115,17 @@ def help_time():
 
 
 def memory_of_long_list():
-    """Peak bytes of forebay itself for 10,000 lines that all fail at once: files that are not there."""
+    """Peak bytes of forebay itself for 10,000 lines that fail at once: empty files, and files a server lacks."""
     folder = fresh("long-list")
-    lines = [folder / f"missing-{number:05}.mp4" for number in range(10_000)]
-    begun = time.monotonic()
-    peak, code = measure.peak_memory(FOREBAY, "hls", "-a", write_list(folder, lines), "--to", folder / "site",
-                                     "--state", folder / "state", "--quiet")
-    return {"peak": peak, "code": code, "wall": time.monotonic() - begun}
+    empty = [folder / f"empty-{number:04}.mp4" for number in range(5_000)]
+    for path in empty:
+        path.touch()
+    with measure.Server(material.CLIPS) as address:
+        lines = empty + [f"{address}/missing-{number:04}.mp4" for number in range(5_000)]
+        begun = time.monotonic()
+        peak, code = measure.peak_memory(FOREBAY, "hls", "-a", write_list(folder, lines), "--to", folder / "site",
+                                         "--state", folder / "state", "--quiet")
+    if code != 1:
+        sys.exit(f"forebay exited with {code} for a list of which every line fails; 1 was expected")
+    shutil.rmtree(folder)
+    return {"peak": peak, "wall": time.monotonic() - begun}

@@ -38,18 +38,18 @@ def mixed(seconds):
 
 
 def variety(count):
-    """`count` clips of 3 to 6 s, 720p and 1080p, that differ in content and so in what they cost."""
+    """`count` clips of 3 to 5 s, 720p and 1080p, that differ in content and so in what they cost."""
     names = ["VID_20191220_170832.mp4", "bigbuckbunny.mp4", "movie-hello.mp4"]
     lengths = [1.6, 5.2, 8.3]
     clips = []
     for number in range(count):
         which = number % len(names)
-        seconds = 3 + number * 7 % 4
+        seconds = 3 + number * 7 % 3
         height = 1080 if which == 0 else 720
         # Another part of the picture each time, so that no two clips are alike.
         crop = f"crop=iw*0.8:ih*0.8:iw*0.2*{number % 5}/5:ih*0.2*{number % 4}/4"
         filters = _swing(0, seconds, lengths[which], f"{crop},scale=-2:{height}:flags=lanczos", "v")
-        clips.append(_make(f"clip-{number:02}", seconds, [names[which]], filters))
+        clips.append(_make(f"clip-{number:02}-{seconds}s", seconds, [names[which]], filters))
     return clips
 
 
