@@ -20,6 +20,9 @@ use crate::tool::{ffprobe, find};
 /// `bench/RESULTS.md`; other presets by their usual ratio. Only for the forecast.
 const CPU_SECONDS_PER_MEGAPIXEL: f64 = 0.022;
 
+/// What MPEG-TS adds to what it carries, and a first buffer that may be filled at once.
+const PACKAGING: f64 = 1.08;
+
 /// Says in lines for people what would be made of `item`. A remote input is
 /// fetched into a temporary folder first: nothing less tells what it holds.
 pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failure> {
@@ -80,7 +83,7 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         grid.rate.seconds(grid.segment_frames),
         grid.chunks()
     ));
-    let mut kbps = 0;
+    let mut kbps = 0.0;
     let mut megapixels = 0.0;
     for one in &plan.video {
         let quality = if settings.two_pass {
@@ -88,19 +91,21 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         } else {
             format!("CRF {:.1}", one.crf + settings.profile.crf_shift)
         };
+        let most = f64::from(one.max_kbps) * settings.profile.rate;
         lines.push(format!(
-            "  encode     {:<9} {}x{}, x264 {} {quality}, at most {} kb/s",
-            one.name, one.width, one.height, settings.profile.preset, one.max_kbps
+            "  encode     {:<9} {}x{}, x264 {} {quality}, at most {most:.0} kb/s",
+            one.name, one.width, one.height, settings.profile.preset
         ));
-        kbps += one.max_kbps;
+        kbps += most;
         megapixels += f64::from(one.width * one.height) * grid.rate.as_f64() / 1e6;
     }
     for track in &plan.audio {
         lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s", track.folder, settings.audio_kbps));
-        kbps += settings.audio_kbps;
+        kbps += f64::from(settings.audio_kbps);
     }
-    let bytes = f64::from(kbps) * 125.0 * grid.seconds();
-    lines.push(format!("  result     at most {:.1} MB at the destination", bytes / 1e6));
+    let bytes = kbps * 125.0 * grid.seconds() * PACKAGING;
+    lines
+        .push(format!("  result     about {:.1} MB at the destination, less where the picture is simple", bytes / 1e6));
     let cpu_seconds = megapixels * CPU_SECONDS_PER_MEGAPIXEL * preset_cost(&settings.profile.preset) * grid.seconds();
     lines.push(format!("  work       about {cpu_seconds:.0} CPU seconds, roughly, on a machine of 2024"));
     lines.extend(plan.warnings.iter().map(|warning| format!("  note       {warning}")));

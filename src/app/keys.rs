@@ -38,16 +38,30 @@ pub(super) fn encryption(config: &Config, to: &str, state: &Path) -> Result<Keys
 /// The folder for keys, which must not be where everybody can fetch them.
 fn key_folder(wish: &EncryptWish, to: &str, state: &Path) -> Result<PathBuf, Failure> {
     let folder = wish.keys.clone().unwrap_or_else(|| state.join("keys"));
-    file::make_folder(&folder, Privacy::Private)
-        .map_err(|error| Failure::io(&format!("could not make the key folder `{}`", folder.display()), &error))?;
-    let real = |path: &Path| {
-        std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.into())
-    };
     if real(&folder).starts_with(real(Path::new(to))) {
         return Err(Failure::permanent(format!("the key folder `{}` is inside the destination", folder.display()))
             .hint("everyone who can fetch the videos could fetch the keys: choose another folder with --keys"));
     }
+    file::make_folder(&folder, Privacy::Private)
+        .map_err(|error| Failure::io(&format!("could not make the key folder `{}`", folder.display()), &error))?;
     Ok(folder)
+}
+
+/// Where a path leads, links followed as far as it exists.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    for above in absolute.ancestors() {
+        if let Ok(mut real) = std::fs::canonicalize(above) {
+            for part in absolute.strip_prefix(above).unwrap_or(Path::new("")).components() {
+                match part {
+                    std::path::Component::ParentDir => drop(real.pop()),
+                    part => real.push(part),
+                }
+            }
+            return real;
+        }
+    }
+    absolute
 }
 
 /// The master key kept in `path`, made there the first time.
@@ -96,6 +110,8 @@ mod tests {
         let to = folder.path().join("cdn");
         let wish = |keys: &Path| EncryptWish { key_uri: "k".into(), keys: Some(keys.into()), rotate: 0 };
         assert!(key_folder(&wish(&to.join("keys")), &to.to_string_lossy(), folder.path()).is_err());
+        assert!(key_folder(&wish(&folder.path().join("x/../cdn/keys")), &to.to_string_lossy(), folder.path()).is_err());
+        assert!(!to.exists(), "a refusal leaves nothing behind");
         assert!(key_folder(&wish(&folder.path().join("keys")), &to.to_string_lossy(), folder.path()).is_ok());
     }
 }

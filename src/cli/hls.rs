@@ -215,7 +215,8 @@ fn listener(run: &RunArgs, items: u64, collector: Option<&Collector>) -> Tee {
 
 fn exit(summary: &Summary, bad_lines: u64) -> Exit {
     if summary.parked > 0 {
-        return Exit::Stopped;
+        // Without a signal it was trouble of this machine that ended the run.
+        return if summary.stopped { Exit::Stopped } else { Exit::Environment };
     }
     if summary.failed == 0 {
         return if bad_lines == 0 { Exit::Done } else { Exit::SomeFailed };
@@ -232,25 +233,26 @@ mod tests {
 
     #[test]
     fn exit_codes_tell_who_has_to_act() {
-        let run = |done, failed, environment, parked| Summary {
+        let run = |done, failed, environment, parked, stopped| Summary {
             done,
             already: 0,
             would: 0,
             failed,
             environment,
             parked,
-            stopped: false,
+            stopped,
             seconds: 1.0,
             source_seconds: 1.0,
             usage: Usage::default(),
         };
         let cases = [
-            (run(3, 0, 0, 0), 0, Exit::Done),
-            (run(3, 0, 0, 0), 1, Exit::SomeFailed),
-            (run(2, 1, 0, 0), 0, Exit::SomeFailed),
-            (run(2, 2, 1, 0), 0, Exit::SomeFailed),
-            (run(2, 2, 2, 0), 0, Exit::Environment),
-            (run(2, 1, 1, 1), 0, Exit::Stopped),
+            (run(3, 0, 0, 0, false), 0, Exit::Done),
+            (run(3, 0, 0, 0, false), 1, Exit::SomeFailed),
+            (run(2, 1, 0, 0, false), 0, Exit::SomeFailed),
+            (run(2, 2, 1, 0, false), 0, Exit::SomeFailed),
+            (run(2, 2, 2, 0, false), 0, Exit::Environment),
+            (run(2, 1, 1, 1, true), 0, Exit::Stopped),
+            (run(0, 3, 3, 9, false), 0, Exit::Environment),
         ];
         for (summary, bad_lines, expected) in cases {
             assert_eq!(exit(&summary, bad_lines), expected, "{summary:?}");

@@ -5,8 +5,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::inputs::{IMPATIENT, published};
-use crate::support::server::Server;
 use crate::support::sandbox::Sandbox;
+use crate::support::server::Server;
 use crate::support::{media, watch};
 
 /// The most that the program itself may use, children apart.
