@@ -124,7 +124,7 @@ fn a_list_full_of_trouble_gives_a_line_each_and_all_the_good_ones() {
     let mut list: String =
         good.iter().chain(bad.iter().map(|(path, _)| path)).map(|path| server.url(path) + "\n").collect();
     let refused = format!("http://127.0.0.1:{}/v23.mp4", closed_port());
-    list += &format!("{refused}\nhttp://nowhere.invalid/v24.mp4\n");
+    list.extend([&refused, "\nhttp://nowhere.invalid/v24.mp4\n"]);
     let list = sandbox.write("list.txt", list);
     let arguments = || ["hls".as_ref(), "-a".as_ref(), list.as_os_str(), "--to".as_ref(), "out".as_ref()];
 

@@ -1,6 +1,8 @@
 //! All tests of the whole program, in one binary: each more would be linked anew.
 #![expect(clippy::unwrap_used, reason = "all of this binary is tests, its helpers too")]
 #![expect(clippy::disallowed_methods, reason = "tests start processes and write files as they like")]
+#![expect(clippy::print_stdout, reason = "numbers worth a look with --nocapture")]
+#![expect(clippy::too_many_lines, reason = "a list full of trouble is long")]
 #![cfg_attr(feature = "faults", expect(clippy::print_stderr, reason = "numbers worth a look with --nocapture"))]
 
 mod browser;

@@ -110,8 +110,8 @@ fn addresses_of_any_name_are_published() {
     let server = Server::start(&sandbox.path("www"));
     for name in names() {
         fs::copy(short(), sandbox.path("www").join(&name)).unwrap();
-        let quoted: String = name.as_bytes().iter().map(|byte| format!("%{byte:02X}")).collect();
-        urls.push(server.url(&format!("good/{quoted}")));
+        let quoted: Vec<String> = name.as_bytes().iter().map(|byte| format!("%{byte:02X}")).collect();
+        urls.push(server.url(&format!("good/{}", quoted.concat())));
     }
     // A name that ends in nothing we know is looked at first; the query may hold anything.
     let urls: Vec<String> = urls.into_iter().map(|url| url + "?a=%2e%2e/&b=$(touch x);'\"&token=s3cret").collect();

@@ -14,6 +14,11 @@ impl Dice {
     }
 }
 
+fn planned(seconds: f64) -> What {
+    let summary = "1080p 720p 360p + audio".into();
+    What::Planned { seconds, chunks: 3, resumed: 0, renditions: 3, objects: 20, summary }
+}
+
 /// A run of `items` in which two connections and two cores work through a list.
 fn run(items: u64) -> (Report, Summary) {
     let (mut report, mut dice) = (Report::default(), Dice(7));
@@ -38,8 +43,7 @@ fn run(items: u64) -> (Report, Summary) {
             continue;
         }
         add(to, What::Downloaded { bytes: whole });
-        let summary = "1080p 720p 360p + audio".into();
-        add(to, What::Planned { seconds: bytes / 8e5, chunks: 3, resumed: 0, renditions: 3, objects: 20, summary });
+        add(to, planned(bytes / 8e5));
         let mut end = to;
         for chunk in 0..3 {
             let core = usize::from(cores[1] < cores[0]);

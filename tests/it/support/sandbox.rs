@@ -34,8 +34,6 @@ pub(crate) struct Run {
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
-    /// From its start to its end.
-    pub(crate) time: Duration,
 }
 
 /// A run that goes on. Dropped, it is killed.
@@ -198,13 +196,7 @@ impl Running {
     }
 
     fn run(&self, status: ExitStatus) -> Run {
-        Run {
-            code: status.code(),
-            signal: status.signal(),
-            stdout: text(&self.out),
-            stderr: text(&self.err),
-            time: self.begun.elapsed(),
-        }
+        Run { code: status.code(), signal: status.signal(), stdout: text(&self.out), stderr: text(&self.err) }
     }
 }
 

@@ -103,7 +103,7 @@ impl Drop for Server {
 }
 
 fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read(&mut reader)? {
@@ -112,7 +112,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             log.push(request.clone());
             log.iter().filter(|one| one.path == request.path).count() - 1
         };
-        if !send(reader.get_mut(), &request, answer(&request, before, shared), shared)? {
+        if !send(reader.get_mut(), &request, &answer(&request, before, shared), shared)? {
             return Ok(());
         }
     }
@@ -145,13 +145,12 @@ fn answer(request: &Request, before: usize, shared: &Shared) -> Answer {
     let file = || file(request, &shared.folder.join(decoded(name)), true);
     let text = |kind: &str, text: &str| Answer::new(200, text.into()).header("Content-Type", kind.into());
     match behaviour {
-        "good" => file(),
         "no-ranges" => self::file(request, &shared.folder.join(decoded(name)), false),
         "403" | "404" | "410" | "500" => Answer::new(behaviour.parse().unwrap(), b"no".to_vec()),
         "busy" => Answer::new(429, Vec::new()).header("Retry-After", "1".into()),
         "later" if before == 0 => Answer::new(429, Vec::new()).header("Retry-After", "1".into()),
         "shaky" if before < 2 => Answer::new(503, Vec::new()),
-        "later" | "shaky" => file(),
+        "good" | "later" | "shaky" => file(),
         "drops" => Answer { flow: Flow::Cut(40_000), ..file() },
         "short" => {
             let answer = self::file(request, &shared.folder.join(decoded(name)), false);
@@ -220,10 +219,10 @@ impl Answer {
 }
 
 /// Sends an answer; tells whether the connection stays open.
-fn send(stream: &mut TcpStream, request: &Request, answer: Answer, shared: &Shared) -> io::Result<bool> {
+fn send(stream: &mut TcpStream, request: &Request, answer: &Answer, shared: &Shared) -> io::Result<bool> {
     let mut head = format!("HTTP/1.1 {} Test\r\nContent-Length: {}\r\n", answer.status, answer.body.len());
     for (name, value) in &answer.headers {
-        head += &format!("{name}: {value}\r\n");
+        head.extend([name, ": ", value, "\r\n"]);
     }
     stream.write_all((head + "\r\n").as_bytes())?;
     if request.method == "HEAD" {

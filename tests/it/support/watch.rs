@@ -16,7 +16,7 @@ pub(crate) fn playlists(master: &Path) -> Vec<(String, PathBuf)> {
     let named = |line: &str| {
         let quoted = line.split_once("URI=\"").and_then(|(_, rest)| rest.split('"').next());
         let uri = if line.starts_with("#EXT-X-MEDIA:") { quoted } else { Some(line) };
-        let uri = uri.filter(|uri| uri.ends_with(".m3u8"))?;
+        let uri = uri.filter(|uri| Path::new(uri).extension().is_some_and(|ending| ending == "m3u8"))?;
         let name = Path::new(uri).parent()?.file_name()?.to_str()?.to_owned();
         Some((name, folder.join(uri)))
     };
