@@ -30,6 +30,9 @@ const KEPT_LINES: usize = 40;
 /// Longest line that is kept or handed on, in bytes.
 const LONGEST_LINE: usize = 64 * 1024;
 
+/// Variables with secrets that no child has any business with.
+const SECRETS: [&str; 1] = ["FOREBAY_MASTER_KEY"];
+
 /// What to run. Arguments go to the program as they are; no shell sees them.
 #[derive(Clone, Debug)]
 pub struct Order {
@@ -244,6 +247,10 @@ fn command(order: &Order) -> Command {
 fn unwatched(order: &Order) -> Command {
     let mut command = Command::new(&order.program);
     command.args(&order.arguments).envs(order.environment.iter().map(|(name, value)| (name, value)));
+    // What only we need to know is not passed on.
+    for secret in SECRETS {
+        command.env_remove(secret);
+    }
     // Terminal signals reach us, not them: we decide when they stop.
     command.process_group(0);
     if let Some(folder) = &order.folder {
