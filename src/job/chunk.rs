@@ -199,26 +199,51 @@ struct Made {
     last: Option<f64>,
 }
 
+/// All passes over a chunk. Its renditions are made by one ffmpeg from one decode; only the
+/// last chunk of an item is shared out to a second core that nobody else wants. The bytes
+/// are the same: what a rendition is made of does not depend on the others.
 async fn passes(work: &Work<'_>, video: &Video, chunk: Chunk, entry: Entry) -> Result<Made, Failure> {
-    let Work { settings, plan, media, source, .. } = work;
-    let input = encode::Input { source, container: &media.container, video, entry };
+    let Work { settings, plan, .. } = work;
+    let renditions = plan.video.len();
+    let is_last = chunk.number + 1 == plan.grid.chunks();
+    let spare = if is_last && renditions > 1 { work.cx.lanes.cpu.try_acquire(1) } else { None };
+    let groups = if spare.is_some() { vec![(0, 1), (1, renditions)] } else { vec![(0, renditions)] };
     let passes: &[Pass] = if settings.two_pass { &[Pass::First, Pass::Second] } else { &[Pass::Only] };
-    let seconds = plan.grid.rate.seconds(chunk.frames);
     let mut made = Made { cpu_seconds: 0.0, damage: None, last: None };
-    for (done, &pass) in (0_u32..).zip(passes) {
-        let arguments = encode::chunk(&input, plan, (&chunk, pass), settings, work.folder);
-        let all = f64::from(u32::try_from(passes.len()).unwrap_or(1));
-        let progress = |made: f64| {
-            let part = (f64::from(done) + (made / seconds).clamp(0.0, 1.0)) / all;
-            (work.report)(What::ChunkProgress { chunk: chunk.number, part });
-        };
-        let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
-        let report = report.map_err(|failure| refused(failure, work, chunk.first_frame))?;
-        made.cpu_seconds += report.cpu_seconds;
-        made.damage = damage_in(&report, work, &chunk);
-        made.last = report.decoded.iter().copied().max_by(f64::total_cmp);
+    for (done, &pass) in passes.iter().enumerate() {
+        let runs = groups.iter().map(|&wanted| {
+            let input = encode::Input { source: &work.source, container: &work.media.container, video, entry, wanted };
+            one_run(work, chunk, input, (pass, done, passes.len()))
+        });
+        for report in futures_util::future::try_join_all(runs).await? {
+            made.cpu_seconds += report.cpu_seconds;
+            made.damage = damage_in(&report, work, &chunk).or(made.damage);
+            made.last = report.decoded.iter().copied().max_by(f64::total_cmp);
+        }
     }
     Ok(made)
+}
+
+/// One ffmpeg over a chunk. The one with the largest rendition takes longest and tells the progress.
+async fn one_run(
+    work: &Work<'_>,
+    chunk: Chunk,
+    input: encode::Input<'_>,
+    (pass, done, passes): (Pass, usize, usize),
+) -> Result<ffmpeg::Report, Failure> {
+    let Work { settings, plan, .. } = work;
+    let arguments = encode::chunk(&input, plan, (&chunk, pass), settings, work.folder);
+    let seconds = plan.grid.rate.seconds(chunk.frames);
+    #[expect(clippy::cast_precision_loss, reason = "one pass or two")]
+    let (done, passes) = (done as f64, passes as f64);
+    let progress = |made: f64| {
+        let part = (done + (made / seconds).clamp(0.0, 1.0)) / passes;
+        if input.wanted.0 == 0 {
+            (work.report)(What::ChunkProgress { chunk: chunk.number, part });
+        }
+    };
+    let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
+    report.map_err(|failure| refused(failure, work, chunk.first_frame))
 }
 
 fn damage_in(report: &ffmpeg::Report, work: &Work<'_>, chunk: &Chunk) -> Option<String> {

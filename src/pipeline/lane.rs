@@ -93,6 +93,17 @@ impl<R: Ord + Send> Lane<R> {
         Permit { lane: self.clone(), count }
     }
 
+    /// Takes `count` permits if they are free and nobody waits for any.
+    pub fn try_acquire(&self, count: u64) -> Option<Permit<R>> {
+        let mut inner = self.lock();
+        inner.serve();
+        if !inner.queue.is_empty() || inner.taken + count > inner.capacity {
+            return None;
+        }
+        inner.taken += count;
+        Some(Permit { lane: self.clone(), count })
+    }
+
     /// Runs `work` with one permit in hand.
     pub async fn run<T>(&self, rank: R, work: impl Future<Output = T>) -> T {
         let _permit = self.acquire(rank, 1).await;
@@ -292,6 +303,20 @@ mod tests {
         permit.shrink(5);
         assert_eq!((permit.count(), lane.stats().taken), (2, 2));
         drop(permit);
+        assert_eq!(lane.stats().taken, 0);
+    }
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_can_be_had_at_once() {
+        let lane = Lane::new(2);
+        let held = lane.acquire(0, 1).await;
+        let spare = lane.try_acquire(1);
+        assert!(spare.is_some() && lane.try_acquire(1).is_none());
+        let mut waiting = Box::pin(lane.acquire(1, 2));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(spare);
+        assert!(lane.try_acquire(1).is_none(), "somebody waits");
+        drop((waiting, held));
         assert_eq!(lane.stats().taken, 0);
     }
 

@@ -55,6 +55,8 @@ pub struct Input<'a> {
     pub video: &'a Video,
     /// Where the decoder starts.
     pub entry: Entry,
+    /// The renditions to make: the first and the one behind the last.
+    pub wanted: (usize, usize),
 }
 
 /// Which run of a chunk this is.
@@ -78,7 +80,7 @@ pub fn audio_output(folder: &Path, rendition: usize) -> PathBuf {
     folder.join(format!("audio-{rendition}.mp4"))
 }
 
-/// All renditions of one chunk: one decode, `renditions` encoders of one thread each.
+/// The wanted renditions of one chunk, all as a rule: one decode, an encoder of one thread for each.
 ///
 /// Decoding begins at the key frame before the chunk; what comes before the
 /// chunk is dropped by the grid, not by ffmpeg's own seeking, which would leave
@@ -90,7 +92,7 @@ pub fn chunk(
     settings: &HlsSettings,
     folder: &Path,
 ) -> Vec<OsString> {
-    let (Input { source, container, video, entry }, (chunk, pass)) = (input, at);
+    let (Input { source, container, video, entry, wanted }, (chunk, pass)) = (input, at);
     let mut arguments = opening();
     arguments.extend(words("-noautorotate -threads 1 -copyts"));
     if *entry == Entry::KeyFrame && chunk.first_frame > 0 {
@@ -99,8 +101,8 @@ pub fn chunk(
     }
     arguments.extend(reading(source));
     arguments.push("-filter_complex".into());
-    arguments.push(filter::graph(video, &plan.grid, chunk, plan.start, &plan.video).into());
-    for (number, rendition) in plan.video.iter().enumerate() {
+    arguments.push(filter::graph(video, &plan.grid, chunk, plan.start, (&plan.video, *wanted)).into());
+    for (number, rendition) in plan.video.iter().enumerate().take(wanted.1).skip(wanted.0) {
         arguments.extend(words(&format!("-map [v{number}] -c:v libx264 -threads 1 -fps_mode passthrough")));
         arguments.extend(encoder(&plan.grid, rendition, settings, pass));
         let statistics = folder.join(format!("pass-{:05}-{number}", chunk.number));
@@ -255,7 +257,9 @@ mod tests {
     fn of(media: &crate::model::media::Media, source: &'static str, number: u64, pass: Pass) -> String {
         let plan = hls::plan(media, &settings()).unwrap();
         let video = media.video.as_ref().unwrap();
-        let input = Input { source: Path::new(source), container: &media.container, video, entry: Entry::KeyFrame };
+        let wanted = (0, plan.video.len());
+        let input =
+            Input { source: Path::new(source), container: &media.container, video, entry: Entry::KeyFrame, wanted };
         line(&chunk(&input, &plan, (&plan.grid.chunk(number), pass), &settings(), Path::new("/w")))
     }
 

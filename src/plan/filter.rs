@@ -10,11 +10,18 @@ use crate::plan::ladder::Rendition;
 /// Transfers that need tone mapping before 8-bit SDR.
 const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
 
-/// The graph for one chunk; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`.
+/// The graph for one chunk; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`,
+/// as far as they are in `wanted`, a first and the one behind the last.
 ///
 /// `start` is the source's time of frame 0. The grid makes time stamps plain
 /// frame numbers: `setpts=N` after `fps`, whatever the source's stamps were.
-pub fn graph(video: &Video, grid: &Grid, chunk: &Chunk, start: f64, renditions: &[Rendition]) -> String {
+pub fn graph(
+    video: &Video,
+    grid: &Grid,
+    chunk: &Chunk,
+    start: f64,
+    (renditions, wanted): (&[Rendition], (usize, usize)),
+) -> String {
     let begin = start + grid.rate.seconds(chunk.first_frame);
     // Sound may go on after the picture: a chunk there shows the last one, which `fps` must not drop.
     let begin = video.timeline.times.last().map_or(begin, |last| begin.min(*last));
@@ -31,7 +38,7 @@ pub fn graph(video: &Video, grid: &Grid, chunk: &Chunk, start: f64, renditions: 
     )
     .expect("writing to a string cannot fail");
     graph.push_str(upright(video));
-    graph.push_str(&cascade(video, renditions));
+    graph.push_str(&cascade(video, renditions, wanted));
     graph
 }
 
@@ -48,9 +55,9 @@ fn upright(video: &Video) -> &'static str {
     }
 }
 
-fn cascade(video: &Video, renditions: &[Rendition]) -> String {
+fn cascade(video: &Video, renditions: &[Rendition], wanted: (usize, usize)) -> String {
     let mut text = String::new();
-    for (number, rendition) in renditions.iter().enumerate() {
+    for (number, rendition) in renditions.iter().enumerate().take(wanted.1) {
         let Rendition { width, height, .. } = rendition;
         if number == 0 {
             text.push_str(&first_scale(video, *width, *height));
@@ -59,11 +66,12 @@ fn cascade(video: &Video, renditions: &[Rendition]) -> String {
                 .expect("writing to a string cannot fail");
         }
         text.push_str(",setsar=1");
-        if number + 1 < renditions.len() {
-            write!(text, ",split=2[v{number}][b{number}]").expect("writing to a string cannot fail");
-        } else {
-            write!(text, "[v{number}]").expect("writing to a string cannot fail");
-        }
+        let outputs = match (number >= wanted.0, number + 1 < wanted.1) {
+            (true, true) => format!(",split=2[v{number}][b{number}]"),
+            (true, false) => format!("[v{number}]"),
+            (false, _) => format!("[b{number}]"),
+        };
+        text.push_str(&outputs);
     }
     text
 }
@@ -116,7 +124,10 @@ mod tests {
 
     fn graph_of(video: &Video) -> String {
         let grid = Grid::new(Rational::new(25, 1).unwrap(), 20.0, 6.0);
-        graph(video, &grid, &grid.chunk(1), 0.5, &ladder::ladder(video, &ladder::tests::rungs()))
+        {
+            let renditions = ladder::ladder(video, &ladder::tests::rungs());
+            graph(video, &grid, &grid.chunk(1), 0.5, (&renditions, (0, renditions.len())))
+        }
     }
 
     #[test]

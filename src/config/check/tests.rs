@@ -91,7 +91,7 @@ fn ladders_are_named_listed_or_written_out() {
     };
     assert_eq!(names(&config.hls.ladder), ["tiny 26", "900p 24"]);
     assert_eq!(names("web"), ["tiny 26", "1080p 22"]);
-    assert_eq!(names("360p, 720p"), ["360p 18", "720p 19.5"]);
+    assert_eq!(names("360p, 720p"), ["360p 17", "720p 18"]);
     let failure = config.ladder("999p").unwrap_err();
     assert_eq!(failure.what, "there is no rung `999p`");
     assert_eq!(
