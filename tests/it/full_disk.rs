@@ -107,7 +107,7 @@ fn a_download_does_not_fit() {
 
 #[test]
 fn the_destination_is_full() {
-    check("clip.mp4", "dest", &[16, 100, 300, 440, 500], 4);
+    check("clip.mp4", "dest", &[16, 60, 140, 240, 600], 4);
 }
 
 #[test]
