@@ -12,6 +12,7 @@
 //! | [`scratch`] | the work folder: room, write-then-rename, the journal |
 //! | [`tool`] | child processes: ffmpeg, ffprobe, yt-dlp |
 //! | [`storage`] | places that keep objects |
+//! | [`queue`] | holds jobs and lends them to workers |
 //! | [`source`] | places media come from |
 //! | [`job`] | what a job does, top to bottom |
 //! | [`engine`] | runs jobs: dispatcher, events, shutdown |
@@ -30,6 +31,8 @@ pub mod scratch;
 pub mod tool;
 
 pub mod storage;
+
+pub mod queue;
 
 pub mod source;
 

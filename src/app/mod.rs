@@ -3,12 +3,13 @@
 pub mod check;
 pub mod explain;
 pub mod keys;
+pub mod queue;
+pub mod run_job;
+pub mod worker;
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::config::Config;
 use crate::engine::dispatcher::{self, SettingsOf};
@@ -86,8 +87,8 @@ async fn context(
         dry_run: request.dry_run,
         stop: stop.begin.clone(),
         cancel: stop.now.clone(),
-        turns: AtomicU64::new(0),
-        ids: Mutex::new(HashMap::new()),
+        turns: Arc::default(),
+        ids: Arc::default(),
     })
 }
 

@@ -109,7 +109,7 @@ fn lanes(usage: &Usage) -> Value {
 }
 
 /// The members that only this kind of event has.
-fn details(what: &What) -> Map<String, Value> {
+pub(super) fn details(what: &What) -> Map<String, Value> {
     let value = match what {
         What::Started { input } => json!({ "input": **input }),
         What::Named { id, title } => json!({ "id": **id, "title": title.as_deref() }),

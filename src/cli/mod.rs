@@ -11,10 +11,13 @@ use trouble::Trouble;
 mod config;
 mod doctor;
 mod hls;
+mod jobs;
 mod options;
 mod plan;
+mod submit;
 mod trouble;
 mod verify;
+mod worker;
 
 mod board;
 mod bound;
@@ -64,6 +67,9 @@ enum Command {
     Hls(Box<hls::Args>),
     Plan(plan::Args),
     Verify(verify::Args),
+    Submit(submit::Args),
+    Worker(Box<worker::Args>),
+    Jobs(jobs::Args),
     Doctor(doctor::Args),
     Config(config::Args),
 }
@@ -106,6 +112,9 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Hls(args) => hls::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Submit(args) => submit::run(&args),
+        Command::Worker(args) => worker::run(&args),
+        Command::Jobs(args) => jobs::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
     }

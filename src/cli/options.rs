@@ -1,11 +1,13 @@
 //! Options that several commands share, and the settings they stand for.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use super::trouble::Trouble;
 use crate::config::Config;
 use crate::config::layer::{Flag, Surroundings};
+use crate::model::job::HLS_OPTIONS;
 
 /// What shapes a package.
 #[derive(Debug, Default, clap::Args)]
@@ -67,12 +69,28 @@ pub(super) struct EncryptArgs {
     rotate: Option<String>,
 }
 
+/// Which queue.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct QueueArgs {
+    /// Where jobs wait: `sqlite:PATH`, `redis://HOST` or `amqp://HOST`. A password belongs in `FOREBAY_QUEUE__URL`.
+    #[arg(long, value_name = "URL", global = true)]
+    queue: Option<String>,
+}
+
+impl QueueArgs {
+    /// Adds what was given.
+    pub(super) fn add_to(&self, flags: &mut Flags) {
+        flags.text("--queue", "queue.url", self.queue.as_ref());
+    }
+}
+
 /// Collects flags that were given as settings.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Flags(Vec<Flag>);
 
 impl Flags {
-    fn text(&mut self, name: &'static str, key: &'static str, value: Option<&String>) {
+    /// A text, if it was given.
+    pub(super) fn text(&mut self, name: &'static str, key: &'static str, value: Option<&String>) {
         self.0.extend(value.map(|value| Flag { name, key, value: value.clone() }));
     }
 
@@ -82,8 +100,28 @@ impl Flags {
         Ok(())
     }
 
+    /// Texts, if any were given. The setting is written with commas between them.
+    pub(super) fn list(&mut self, name: &'static str, key: &'static str, values: &[String]) -> Result<(), Trouble> {
+        if values.iter().any(|value| value.contains(',')) {
+            return Err(Trouble::usage(format!("{name} holds a comma")).hint("write it into the settings file"));
+        }
+        self.text(name, key, (!values.is_empty()).then(|| values.join(",")).as_ref());
+        Ok(())
+    }
+
+    /// All of them.
+    pub(super) fn into_flags(self) -> Vec<Flag> {
+        self.0
+    }
+
     fn switch(&mut self, name: &'static str, key: &'static str, on: bool) {
         self.text(name, key, on.then(|| "true".to_owned()).as_ref());
+    }
+
+    /// Those that a job may have as options.
+    fn options(self) -> BTreeMap<&'static str, String> {
+        let rule = |flag: &Flag| HLS_OPTIONS.iter().find(|rule| rule.setting == flag.key);
+        self.0.into_iter().filter_map(|flag| Some((rule(&flag)?.name, flag.value))).collect()
     }
 
     /// The settings with these flags on top.
@@ -100,6 +138,13 @@ impl PackageArgs {
         flags.text("--segment", "hls.segment", self.segment.as_ref());
         flags.switch("--two-pass", "hls.two-pass", self.two_pass);
         flags.switch("--accept-damaged", "hls.accept-damaged", self.accept_damaged);
+    }
+
+    /// What was given, as options of a job.
+    pub(super) fn options(&self) -> BTreeMap<&'static str, String> {
+        let mut flags = Flags::default();
+        self.add_to(&mut flags);
+        flags.options()
     }
 }
 
@@ -121,6 +166,16 @@ impl EncryptArgs {
         flags.text("--key-uri", "hls.key-uri", self.key_uri.as_ref());
         flags.text("--rotate", "hls.rotate", self.rotate.as_ref());
         flags.path("--keys", "hls.keys", self.keys.as_ref())
+    }
+
+    /// What was given, as options of a job. Where keys are kept is the worker's business.
+    pub(super) fn options(&self) -> Result<BTreeMap<&'static str, String>, Trouble> {
+        if self.keys.is_some() {
+            return Err(Trouble::usage("--keys names a folder of the worker").hint("set `hls.keys` there"));
+        }
+        let mut flags = Flags::default();
+        self.add_to(&mut flags)?;
+        Ok(flags.options())
     }
 }
 

@@ -10,8 +10,10 @@ use toml::{Table, Value};
 
 use super::error::ConfigError;
 use super::layer::{Layers, Origin, Setting, shown};
-use super::{Config, Effective, EncryptWish, Hls, Lanes, Network, Scratch, Tools, unit};
+use super::{Config, Effective, EncryptWish, Hls, Lanes, Network, Queue, Scratch, Tools, Worker, unit};
 use crate::model::id;
+use crate::model::job::label_set;
+use crate::model::secret::masked_url;
 use crate::plan::settings::{Limits, Profile, Rung};
 
 /// x264's presets, quickest first.
@@ -34,6 +36,8 @@ pub(super) fn config(layers: &Layers, cores: NonZeroU64) -> Result<Config, Confi
         limits: read.limits()?,
         tools: read.tools(),
         grace: read.time("shutdown.grace", 0.0..=3600.0)?,
+        queue: read.queue()?,
+        worker: read.worker()?,
         profile: read.profile()?,
         rungs,
         ladders,
@@ -83,7 +87,12 @@ fn names<T>(map: &BTreeMap<String, T>) -> String {
 }
 
 fn effective(key: &str, setting: &Setting) -> Effective {
-    Effective { key: key.into(), value: setting.value.to_string(), origin: setting.origin.to_string() }
+    let value = match setting.value.as_str().and_then(|text| url::Url::parse(text).ok()) {
+        // The address of a queue may carry a password.
+        Some(url) if key == "queue.url" => Value::String(masked_url(&url)).to_string(),
+        _ => setting.value.to_string(),
+    };
+    Effective { key: key.into(), value, origin: setting.origin.to_string() }
 }
 
 /// Reads one value after the other, each with its own rule.
@@ -163,6 +172,37 @@ impl Reader<'_> {
             seconds: self.time("limits.duration", 0.001..=3e9)?.as_secs_f64(),
             bytes: self.bytes("limits.bytes")?,
         })
+    }
+
+    fn queue(&self) -> Result<Queue, ConfigError> {
+        Ok(Queue { url: self.text("queue.url").into(), keep: self.time("queue.keep", 0.0..=3e9)? })
+    }
+
+    fn worker(&self) -> Result<Worker, ConfigError> {
+        let name = self.text("worker.name");
+        if !name.is_empty() && !id::check(name) {
+            return Err(self.wrong("worker.name", "give letters, digits, `.`, `_` and `-`"));
+        }
+        let labels = label_set(self.texts("worker.labels")?);
+        Ok(Worker {
+            name: name.into(),
+            labels: labels.map_err(|what| self.wrong("worker.labels", &what))?,
+            slots: self.count("worker.slots", 1..=1000)?,
+            lease: self.time("worker.lease", 1.0..=86_400.0)?,
+            retry_wait: self.time("worker.retry-wait", 0.0..=86_400.0)?,
+            bench: self.time("worker.bench", 0.0..=86_400.0)?,
+            grace: self.time("worker.grace", 0.0..=86_400.0)?,
+            inputs: self.texts("worker.inputs")?,
+            outputs: self.texts("worker.outputs")?,
+        })
+    }
+
+    /// A list of texts; one empty text, as the environment gives it, is an empty list.
+    fn texts(&self, key: &str) -> Result<Vec<String>, ConfigError> {
+        let parts = self.setting(key).value.as_array().cloned().unwrap_or_default();
+        let texts: Option<Vec<String>> = parts.iter().map(|part| part.as_str().map(String::from)).collect();
+        let texts = texts.ok_or_else(|| self.wrong(key, "give a list of texts"))?;
+        Ok(texts.into_iter().filter(|text| !text.is_empty()).collect())
     }
 
     fn tools(&self) -> Tools {

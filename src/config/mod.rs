@@ -3,7 +3,7 @@
 //! Two passes: [`layer`] finds the strongest value of every key and remembers
 //! who set it; [`check`] turns them into a [`Config`] that cannot be wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,6 +34,10 @@ pub struct Config {
     pub tools: Tools,
     /// How long running work may go on after the first Ctrl-C.
     pub grace: Duration,
+    /// Where jobs wait.
+    pub queue: Queue,
+    /// How a worker works.
+    pub worker: Worker,
     rungs: BTreeMap<String, Rung>,
     ladders: BTreeMap<String, Vec<Rung>>,
     profile: Profile,
@@ -124,6 +128,38 @@ pub struct Tools {
     pub ffprobe: PathBuf,
     /// yt-dlp; `None` is the one that `make setup` installs, else the one in `PATH`.
     pub yt_dlp: Option<PathBuf>,
+}
+
+/// Where jobs wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// Its address, perhaps with a password; empty is a file in the state folder.
+    pub url: String,
+    /// How long jobs that are over are remembered.
+    pub keep: Duration,
+}
+
+/// How a worker works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its name; empty is the machine's and the process's.
+    pub name: String,
+    /// What it has.
+    pub labels: BTreeSet<String>,
+    /// Jobs at once.
+    pub slots: NonZeroU64,
+    /// How long a job may go without progress.
+    pub lease: Duration,
+    /// The wait before a second attempt.
+    pub retry_wait: Duration,
+    /// How long to take no jobs after this machine failed several.
+    pub bench: Duration,
+    /// How long running work may go on after SIGTERM.
+    pub grace: Duration,
+    /// Beginnings of inputs that jobs may name.
+    pub inputs: Vec<String>,
+    /// Beginnings of destinations that jobs may name.
+    pub outputs: Vec<String>,
 }
 
 /// One setting for `forebay config`.

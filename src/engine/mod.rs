@@ -4,6 +4,7 @@ use crate::model::event::{Event, Usage};
 
 pub mod dispatcher;
 pub mod stop;
+pub mod worker;
 
 /// Sees everything a run does, in order, on the dispatcher's own task: it must be quick.
 pub trait Listener: Send {

@@ -47,6 +47,9 @@ pub struct Lanes {
     pub early: Lane<Rank>,
 }
 
+/// Ids that are worked on, each with its lock.
+pub type Ids = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>;
+
 /// Everything a job works with.
 pub struct Context {
     /// The scarce things.
@@ -74,9 +77,9 @@ pub struct Context {
     /// Everything ends now.
     pub cancel: CancellationToken,
     /// Turns of fair sharing; see [`Context::turn`].
-    pub turns: AtomicU64,
+    pub turns: Arc<AtomicU64>,
     /// One job at a time works on an id.
-    pub ids: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pub ids: Ids,
 }
 
 /// Hears what a job does.

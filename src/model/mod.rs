@@ -5,6 +5,7 @@ pub mod failure;
 pub mod fault;
 pub mod id;
 pub mod item;
+pub mod job;
 pub mod media;
 pub mod rational;
 pub mod secret;

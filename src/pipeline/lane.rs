@@ -123,6 +123,11 @@ impl<R: Ord + Send> Lane<R> {
         }
     }
 
+    /// Whether somebody whose rank is `whose` waits for permits.
+    pub fn waits(&self, whose: impl Fn(&R) -> bool) -> bool {
+        self.lock().queue.iter().any(|waiter| !waiter.0.grant.is_closed() && whose(&waiter.0.rank))
+    }
+
     /// Permits in all.
     pub fn capacity(&self) -> u64 {
         self.lock().capacity

@@ -10,6 +10,7 @@ mod cli;
 mod inputs;
 mod names;
 mod package;
+mod queue_contract;
 mod support;
 
 #[cfg(feature = "faults")]

@@ -13,15 +13,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("scratch", &["format", "plan", "pipeline", "model"]),
     ("tool", &["format", "plan", "pipeline", "model"]),
     ("storage", &["scratch", "format", "plan", "pipeline", "model"]),
+    ("queue", &["model"]),
     ("source", &["storage", "tool", "plan", "pipeline", "model"]),
     ("job", &["source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
-    ("engine", &["job", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
+    ("engine", &["job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("config", &["source", "storage", "plan", "model"]),
     (
         "app",
-        &["config", "engine", "job", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"],
+        &[
+            "config", "engine", "job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline",
+            "model",
+        ],
     ),
-    ("cli", &["app", "engine", "config", "job", "source", "plan", "model", "tool"]),
+    ("cli", &["app", "engine", "queue", "config", "job", "source", "plan", "model", "tool"]),
     ("main", &["cli"]),
 ];
 

@@ -1,0 +1,276 @@
+//! Runs one job of a queue: what it may touch, its settings, and its work folder.
+//! The place where a kind of job becomes work: a new kind is one more arm of `run`.
+
+use std::collections::HashMap;
+use std::num::NonZeroU64;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{keys, lanes, make_folder, source_settings};
+use crate::config::Config;
+use crate::config::layer::{Flag, Surroundings};
+use crate::engine::worker::{Order, Runner};
+use crate::job::hls::{self, Outcome};
+use crate::job::{Context, Ids, Lanes};
+use crate::model::failure::Failure;
+use crate::model::item::{Item, Locator, Rank};
+use crate::model::job::{Job, Task};
+use crate::scratch::file::Privacy;
+use crate::scratch::journal::Journal;
+use crate::scratch::lock::Lock;
+use crate::source::Sources;
+use crate::storage;
+use crate::tool::find;
+
+/// Work folders of jobs that nobody came back for are removed after this long.
+const STALE: Duration = Duration::from_hours(7 * 24);
+
+/// Work folders of one job: more than one only while a worker that was given up still holds the first.
+const MOST_FOLDERS: u32 = 20;
+
+/// Runs jobs in this process. What is scarce is shared by all of them.
+pub struct Workshop {
+    flags: Vec<Flag>,
+    cores: NonZeroU64,
+    config: Config,
+    lanes: Lanes,
+    ids: Ids,
+    turns: Arc<AtomicU64>,
+    state: PathBuf,
+    /// Work folders that are in use, by job, with what locks them.
+    folders: Mutex<HashMap<String, (PathBuf, Lock)>>,
+}
+
+impl Workshop {
+    /// For jobs under the settings that `flags` give; they are read anew for every
+    /// job. Work lies in the folder `state`.
+    pub fn new(flags: Vec<Flag>, cores: NonZeroU64, state: PathBuf) -> Result<Self, Failure> {
+        let config = load(flags.clone(), cores)?;
+        make_folder(&state.join("jobs"), "state")?;
+        sweep(&state.join("jobs"));
+        Ok(Self {
+            lanes: lanes(&config),
+            flags,
+            cores,
+            config,
+            ids: Arc::default(),
+            turns: Arc::default(),
+            state,
+            folders: Mutex::default(),
+        })
+    }
+
+    /// The settings that the workshop began with.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The settings with the options of the job on top.
+    fn settings(&self, job: &Job) -> Result<Config, Failure> {
+        let mut flags = self.flags.clone();
+        let rules = job.task.options().iter();
+        flags.extend(rules.filter_map(|rule| {
+            let value = job.options.get(rule.name)?.clone();
+            Some(Flag { name: rule.name, key: rule.setting, value })
+        }));
+        // Without the job's options they were right when the workshop began.
+        load(flags, self.cores)
+    }
+
+    async fn hls(&self, order: &Order, config: &Config, folder: &Path) -> Result<Value, Failure> {
+        let job = &order.job;
+        let item = Item {
+            id: job.id.clone(),
+            title: job.title.clone(),
+            priority: job.priority,
+            ..Item::new(order.number, locator(&job.input)?)
+        };
+        let (encryption, keys) = keys::encryption(config, &job.to, &self.state)?;
+        let settings = config.hls_settings(None, encryption)?;
+        let storage = storage::open(&job.to, Privacy::Public)?;
+        let context = Context {
+            lanes: self.lanes.clone(),
+            sources: Sources::new(source_settings(config))?,
+            ffmpeg: find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?,
+            destination: storage.address("."),
+            storage,
+            keys,
+            journal: Journal::open(folder).await?,
+            scratch: folder.join("scratch"),
+            force: job.force,
+            dry_run: false,
+            stop: order.stop.clone(),
+            cancel: order.cancel.clone(),
+            turns: Arc::clone(&self.turns),
+            ids: Arc::clone(&self.ids),
+        };
+        let outcome = hls::run(&item, &settings, &context, order.report.as_ref()).await;
+        context.journal.close().await;
+        Ok(match outcome? {
+            Outcome::Published { master, objects, bytes, seconds } => {
+                json!({ "master": master, "objects": objects, "bytes": bytes, "seconds": seconds })
+            }
+            Outcome::AlreadyDone { master } => json!({ "master": master, "already-done": true }),
+            Outcome::Would { what } => json!({ "would": what }),
+        })
+    }
+
+    /// The job's own work folder, in which an earlier attempt may have left finished chunks.
+    fn folder(&self, id: &str) -> Result<(PathBuf, Lock), Failure> {
+        let jobs = self.state.join("jobs");
+        for number in 0..MOST_FOLDERS {
+            let name = if number == 0 { id.to_owned() } else { format!("{id}-{number}") };
+            let folder = jobs.join(name);
+            make_folder(&folder, "work")?;
+            let taken = Lock::take(&folder)
+                .map_err(|error| Failure::io(&format!("could not lock `{}`", folder.display()), &error))?;
+            if let Some(lock) = taken {
+                return Ok((folder, lock));
+            }
+        }
+        Err(Failure::environment(format!("all work folders of job `{id}` are in use")))
+    }
+}
+
+#[async_trait]
+impl Runner for Workshop {
+    async fn run(&self, order: &Order) -> Result<Value, Failure> {
+        allow(&order.job, &self.config)?;
+        let config = self.settings(&order.job)?;
+        let (folder, lock) = self.folder(&order.id)?;
+        self.folders().insert(order.id.clone(), (folder.clone(), lock));
+        let outcome = match order.job.task {
+            Task::Hls => self.hls(order, &config, &folder).await,
+        };
+        // Another attempt on this machine may begin as soon as the folder is free.
+        if outcome.is_err() {
+            self.folders().remove(&order.id);
+        }
+        outcome
+    }
+
+    fn waits(&self, number: u64) -> bool {
+        let mine = |rank: &Rank| rank.number == number;
+        let lanes = &self.lanes;
+        let all = [&lanes.network, &lanes.disk, &lanes.cpu, &lanes.upload, &lanes.room, &lanes.backlog, &lanes.early];
+        all.into_iter().any(|lane| lane.waits(mine))
+    }
+
+    async fn forget(&self, id: &str) {
+        let held = self.folders().remove(id);
+        let folder = held.as_ref().map_or_else(|| self.state.join("jobs").join(id), |(folder, _)| folder.clone());
+        // Removed under the lock, so that nobody is working there.
+        match tokio::fs::remove_dir_all(&folder).await {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(folder = %folder.display(), %error, "a work folder could not be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Workshop {
+    fn folders(&self) -> std::sync::MutexGuard<'_, HashMap<String, (PathBuf, Lock)>> {
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job's text comes from outside: it may use what the settings allow, and nothing else.
+pub fn allow(job: &Job, config: &Config) -> Result<(), Failure> {
+    if !config.worker.inputs.iter().any(|place| is_within(&job.input, place)) {
+        return Err(Failure::permanent("this worker does not take jobs with that input")
+            .hint("allow its beginning in `worker.inputs`, or with --allow-input"));
+    }
+    if !config.worker.outputs.iter().any(|place| is_within(&job.to, place)) {
+        return Err(Failure::permanent("this worker does not publish there")
+            .hint("allow the destination in `worker.outputs`, or with --to"));
+    }
+    Ok(())
+}
+
+/// Whether `text` is `place` or lies below it: the same scheme and host, and
+/// whole names of a path. A place such as `https:` allows the whole scheme.
+fn is_within(text: &str, place: &str) -> bool {
+    if let Ok(url) = url::Url::parse(text) {
+        if place.strip_suffix(':') == Some(url.scheme()) {
+            return true;
+        }
+        let Ok(place) = url::Url::parse(place) else { return false };
+        let same = url.scheme() == place.scheme()
+            && url.host_str() == place.host_str()
+            && url.port_or_known_default() == place.port_or_known_default();
+        // `url` has resolved `..` in paths of web addresses; of others none is accepted.
+        return same && below(Path::new(url.path()), Path::new(place.path().trim_end_matches('/')));
+    }
+    let Ok(place) = std::path::absolute(place) else { return false };
+    std::path::absolute(text).is_ok_and(|path| below(&path, &place))
+}
+
+fn below(path: &Path, place: &Path) -> bool {
+    path.starts_with(place) && !path.components().any(|part| part == Component::ParentDir)
+}
+
+fn locator(input: &str) -> Result<Locator, Failure> {
+    match url::Url::parse(input) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Locator::Url(url)),
+        Ok(url) => Err(Failure::permanent(format!("`{}://` is not an input of this version", url.scheme()))),
+        Err(_) => Ok(Locator::File(input.into())),
+    }
+}
+
+fn load(flags: Vec<Flag>, cores: NonZeroU64) -> Result<Config, Failure> {
+    Config::load(&Surroundings::of_process(flags), cores).map_err(|error| {
+        let hint = error.hint();
+        let failure = Failure::permanent(error.to_string());
+        hint.into_iter().fold(failure, Failure::hint)
+    })
+}
+
+/// Removes work folders that have not been touched for long, unless somebody works there.
+fn sweep(jobs: &Path) {
+    for entry in std::fs::read_dir(jobs).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed().unwrap_or_default());
+        let stale = age.is_ok_and(|age| age > STALE);
+        if stale && let Ok(Some(_lock)) = Lock::take(&entry.path()) {
+            // One that stays is looked at again at the next start.
+            std::fs::remove_dir_all(entry.path()).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_allow_what_lies_below_them_and_nothing_else() {
+        for (text, place) in [
+            ("https://a.example/x.mp4", "https:"),
+            ("https://a.example/up/x.mp4", "https://a.example/up/"),
+            ("https://a.example:443/up/x.mp4", "https://a.example/up"),
+            ("/srv/video/cdn", "/srv/video"),
+            ("/srv/video", "/srv/video/"),
+            ("s3://bucket/a/b", "s3://bucket/a"),
+        ] {
+            assert!(is_within(text, place), "{text} in {place}");
+        }
+        for (text, place) in [
+            ("http://a.example/x.mp4", "https:"),
+            ("https://a.example.evil/x", "https://a.example/"),
+            ("https://a.example/upper/x", "https://a.example/up"),
+            ("https://a.example/up/../x", "https://a.example/up"),
+            ("/srv/video-private", "/srv/video"),
+            ("/srv/video/../private", "/srv/video"),
+            ("file:///etc/passwd", "/etc"),
+            ("s3://other/a", "s3://bucket/a"),
+            ("/etc/passwd", "https:"),
+        ] {
+            assert!(!is_within(text, place), "{text} in {place}");
+        }
+    }
+}
