@@ -74,13 +74,13 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         lines.extend(treatment(video, plan).iter().map(|line| format!("  picture    {line}")));
         lines.extend(settings.rungs.iter().filter(|rung| !fits(video, rung)).map(|rung| left_out(video, rung)));
     }
-    let grid = plan.grid;
+    let grid = &plan.grid;
     lines.push(format!(
-        "  grid       {} at {:.3} frames a second: {} segments of {:.3} s, encoded as {} chunks",
+        "  grid       {} at {:.3} frames a second: {} segments of at most {:.3} s, encoded as {} chunks",
         clock(grid.seconds()),
         grid.rate.as_f64(),
         grid.segments(),
-        grid.rate.seconds(grid.segment_frames),
+        grid.rate.seconds(grid.longest_segment()),
         grid.chunks()
     ));
     let mut kbps = 0.0;

@@ -13,12 +13,11 @@ use crate::model::event::{Stage, What};
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::Rank;
-use crate::model::media::Video;
 use crate::pipeline::lane::Permit;
-use crate::plan::decoded;
-use crate::plan::encode::{self, Entry, Pass};
+use crate::plan::encode;
 use crate::plan::grid::Chunk;
 use crate::plan::hls::{HlsPlan, clock};
+use crate::plan::piece::Piece;
 use crate::scratch::file;
 use crate::scratch::journal::{self, Object};
 use crate::storage::Serving;
@@ -27,6 +26,7 @@ use crate::tool::ffmpeg;
 use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
+use super::piece;
 use super::work::Work;
 
 /// Objects whose names change with their content are kept for a year.
@@ -44,7 +44,7 @@ const SEGMENTS_AT_ONCE: usize = 3;
 /// MP3 and Vorbis often begin with packets that refer to what is not there.
 const HARMLESS_SOUND: u64 = 3;
 
-const ACCEPT: &str = "get the file again, or publish what there is with --accept-damaged";
+pub(super) const ACCEPT: &str = "get the file again, or publish what there is with --accept-damaged";
 
 /// One piece of an item's encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,12 +100,16 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure
     Ok(chunk)
 }
 
-/// Waits until the part may be encoded: the source is whole, or all of it that
-/// the part needs is here. Tells which.
+/// Waits until encoding of the part may begin: the source is whole, or all of it
+/// that its first piece needs is here. Tells which.
 async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>, bool), Failure> {
     let Work { cx, .. } = work;
     let early = async {
-        work.has_arrived(part).await;
+        match part {
+            Part::Video(chunk) => work.has_arrived(work.pieces(&chunk).first()).await,
+            // Sound needs all of the source.
+            Part::Audio(_) => std::future::pending().await,
+        }
         cx.permit(&cx.lanes.early, rank, 1).await
     };
     tokio::select! {
@@ -115,8 +119,8 @@ async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>,
     }
 }
 
-/// A checked file of the encoder and the folder it is for.
-type Rendition = (String, Arc<Cutter>, PathBuf);
+/// The folder of a rendition, and the encoder's checked files of it.
+type Rendition = (String, Arc<Cutter>);
 
 async fn with_tries(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
     match encode(work, part, rank).await {
@@ -151,115 +155,25 @@ async fn again(mut failure: Failure, work: &Work<'_>, part: Part, rank: Rank) ->
 
 async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
     let Work { cx, plan, .. } = work;
-    let permit = cx.permit(&cx.lanes.cpu, rank, 1).await?;
-    cx.served(rank);
     let number = part.number(plan);
-    (work.report)(What::ChunkStarted { chunk: number });
-    fault::point("chunk-started");
-    let cpu_seconds = match part {
-        Part::Video(chunk) => encode_video(work, chunk).await?,
-        Part::Audio(track) => encode_audio(work, track).await?,
+    let (cpu_seconds, files) = match part {
+        Part::Video(chunk) => {
+            let pieces = work.pieces(&chunk);
+            let cpu_seconds = piece::encode_all(work, &pieces, rank).await?;
+            (cpu_seconds, open_video(work, chunk, pieces).await?)
+        }
+        Part::Audio(track) => {
+            let permit = cx.permit(&cx.lanes.cpu, rank, 1).await?;
+            cx.served(rank);
+            (work.report)(What::ChunkStarted { chunk: number });
+            fault::point("chunk-started");
+            let cpu_seconds = encode_audio(work, track).await?;
+            drop(permit);
+            (cpu_seconds, open_audio(work, track).await?)
+        }
     };
-    drop(permit);
-    let files = open(work, part).await?;
     (work.report)(What::ChunkEncoded { chunk: number, cpu_seconds });
     Ok(files)
-}
-
-/// Encodes a chunk, from the key frame before it; where that shows a gap, which
-/// may be no more than a seek that went astray, once more from the head of the file.
-async fn encode_video(work: &Work<'_>, chunk: Chunk) -> Result<f64, Failure> {
-    let video = work.media.video.as_ref().expect("a plan is made only of what has a picture");
-    let mut made = passes(work, video, chunk, Entry::KeyFrame).await?;
-    let mut cpu_seconds = made.cpu_seconds;
-    if made.damage.is_some() && chunk.first_frame > 0 {
-        made = passes(work, video, chunk, Entry::Head).await?;
-        cpu_seconds += made.cpu_seconds;
-    }
-    let Some(what) = made.damage.filter(|_| !fault::mutant("trust-exit-codes")) else { return Ok(cpu_seconds) };
-    if !work.settings.accept_damaged {
-        return Err(Failure::permanent(what).hint(ACCEPT));
-    }
-    (work.report)(What::Warning { message: what });
-    let begin = work.plan.start + work.plan.grid.rate.seconds(chunk.first_frame);
-    if let Some(last) = made.last.filter(|last| *last < begin) {
-        // Nothing of this chunk is left: it shows the last picture that is. ffmpeg prints its time in six digits.
-        let mut shorter = video.clone();
-        shorter.timeline.times.retain(|time| *time < last - 0.01 - last * 1e-5);
-        cpu_seconds += passes(work, &shorter, chunk, Entry::Head).await?.cpu_seconds;
-    }
-    Ok(cpu_seconds)
-}
-
-/// What came of all passes over a chunk.
-struct Made {
-    cpu_seconds: f64,
-    damage: Option<String>,
-    /// Time of the last picture that could be decoded.
-    last: Option<f64>,
-}
-
-/// All passes over a chunk. Its renditions are made by one ffmpeg from one decode; only the
-/// last chunk of an item is shared out to a second core that nobody else wants. The bytes
-/// are the same: what a rendition is made of does not depend on the others.
-async fn passes(work: &Work<'_>, video: &Video, chunk: Chunk, entry: Entry) -> Result<Made, Failure> {
-    let Work { settings, plan, .. } = work;
-    let renditions = plan.video.len();
-    let is_last = chunk.number + 1 == plan.grid.chunks();
-    let spare = if is_last && renditions > 1 { work.cx.lanes.cpu.try_acquire(1) } else { None };
-    let groups = if spare.is_some() { vec![(0, 1), (1, renditions)] } else { vec![(0, renditions)] };
-    let passes: &[Pass] = if settings.two_pass { &[Pass::First, Pass::Second] } else { &[Pass::Only] };
-    let mut made = Made { cpu_seconds: 0.0, damage: None, last: None };
-    for (done, &pass) in passes.iter().enumerate() {
-        let runs = groups.iter().map(|&wanted| {
-            let input = encode::Input { source: &work.source, container: &work.media.container, video, entry, wanted };
-            one_run(work, chunk, input, (pass, done, passes.len()))
-        });
-        for report in futures_util::future::try_join_all(runs).await? {
-            made.cpu_seconds += report.cpu_seconds;
-            made.damage = damage_in(&report, work, &chunk).or(made.damage);
-            made.last = report.decoded.iter().copied().max_by(f64::total_cmp);
-        }
-    }
-    Ok(made)
-}
-
-/// One ffmpeg over a chunk. The one with the largest rendition takes longest and tells the progress.
-async fn one_run(
-    work: &Work<'_>,
-    chunk: Chunk,
-    input: encode::Input<'_>,
-    (pass, done, passes): (Pass, usize, usize),
-) -> Result<ffmpeg::Report, Failure> {
-    let Work { settings, plan, .. } = work;
-    let arguments = encode::chunk(&input, plan, (&chunk, pass), settings, work.folder);
-    let seconds = plan.grid.rate.seconds(chunk.frames);
-    #[expect(clippy::cast_precision_loss, reason = "one pass or two")]
-    let (done, passes) = (done as f64, passes as f64);
-    let progress = |made: f64| {
-        let part = (done + (made / seconds).clamp(0.0, 1.0)) / passes;
-        if input.wanted.0 == 0 {
-            (work.report)(What::ChunkProgress { chunk: chunk.number, part });
-        }
-    };
-    let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
-    report.map_err(|failure| refused(failure, work, chunk.first_frame))
-}
-
-fn damage_in(report: &ffmpeg::Report, work: &Work<'_>, chunk: &Chunk) -> Option<String> {
-    let plan = &work.plan;
-    let timeline = &work.media.video.as_ref()?.timeline;
-    if report.damaged > 0 {
-        let at = clock(plan.grid.rate.seconds(chunk.first_frame));
-        let first = report.errors.first().map_or(String::new(), |error| format!(" ({})", error.escape_debug()));
-        return Some(format!(
-            "the source is damaged: {} pictures after {at} cannot be decoded whole{first}",
-            report.damaged
-        ));
-    }
-    let (from, length) = decoded::gap(&report.decoded, timeline, &plan.grid, chunk, plan.start)?;
-    let at = clock(from - plan.start);
-    Some(format!("the source is damaged: {length:.1} s of picture cannot be decoded, {at} into the video"))
 }
 
 async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
@@ -285,7 +199,7 @@ async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
 }
 
 /// Puts ffmpeg's own refusal into words.
-fn refused(failure: Failure, work: &Work<'_>, first_frame: u64) -> Failure {
+pub(super) fn refused(failure: Failure, work: &Work<'_>, first_frame: u64) -> Failure {
     if failure.class != Class::Permanent {
         return failure;
     }
@@ -293,40 +207,32 @@ fn refused(failure: Failure, work: &Work<'_>, first_frame: u64) -> Failure {
     failure.context(&format!("the source cannot be encoded after {at}"))
 }
 
-/// Opens and checks what the encoder wrote.
-async fn open(work: &Work<'_>, part: Part) -> Result<Vec<Rendition>, Failure> {
-    let (grid, folder) = (work.plan.grid, work.folder.to_path_buf());
-    let names: Vec<String> = match part {
-        Part::Video(_) => work.plan.video.iter().map(|rendition| rendition.name.clone()).collect(),
-        Part::Audio(track) => {
-            work.plan.audio.get(track).map(|rendition| rendition.folder.clone()).into_iter().collect()
-        }
-    };
+/// Opens and checks what the encoder wrote of a chunk.
+async fn open_video(work: &Work<'_>, chunk: Chunk, pieces: Vec<Piece>) -> Result<Vec<Rendition>, Failure> {
+    let (grid, folder) = (work.plan.grid.clone(), work.folder.to_path_buf());
+    let names: Vec<String> = work.plan.video.iter().map(|rendition| rendition.name.clone()).collect();
     blocking(move || {
-        let open = |(number, name): (usize, String)| {
-            let (path, cutter) = match part {
-                Part::Video(chunk) => {
-                    let path = encode::video_output(&folder, &chunk, number);
-                    let cutter = Cutter::video(&path, &grid, &chunk)?;
-                    (path, cutter)
-                }
-                Part::Audio(track) => {
-                    let path = encode::audio_output(&folder, track);
-                    let cutter = Cutter::audio(&path, &grid)?;
-                    (path, cutter)
-                }
-            };
-            Ok((name, Arc::new(cutter), path))
+        let open = |(number, name)| {
+            let file = |piece: &Piece| (encode::video_output(&folder, piece, number), piece.clone());
+            let files: Vec<(PathBuf, Piece)> = pieces.iter().map(file).collect();
+            Ok((name, Arc::new(Cutter::video(&files, &grid, &chunk)?)))
         };
         names.into_iter().enumerate().map(open).collect()
     })
     .await
 }
 
+/// Opens and checks what the encoder wrote of a track of sound.
+async fn open_audio(work: &Work<'_>, track: usize) -> Result<Vec<Rendition>, Failure> {
+    let (grid, path) = (work.plan.grid.clone(), encode::audio_output(work.folder, track));
+    let name = work.plan.audio.get(track).map(|rendition| rendition.folder.clone()).unwrap_or_default();
+    blocking(move || Ok(vec![(name, Arc::new(Cutter::audio(&path, &grid)?))])).await
+}
+
 /// Cuts, encrypts and stores all segments of a part, then removes the encoder's files.
 async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -> Result<journal::Chunk, Failure> {
-    let codecs = files.iter().map(|(name, cutter, _)| (name.clone(), cutter.codec())).collect();
-    let segments = files.iter().flat_map(|(name, cutter, _)| cutter.cuts().iter().map(move |cut| (name, cutter, cut)));
+    let codecs = files.iter().map(|(name, cutter)| (name.clone(), cutter.codec())).collect();
+    let segments = files.iter().flat_map(|(name, cutter)| cutter.cuts().iter().map(move |cut| (name, cutter, cut)));
     let segments: Vec<(String, Arc<Cutter>, Cut)> =
         segments.map(|(name, cutter, cut)| (name.clone(), Arc::clone(cutter), cut.clone())).collect();
     let objects = futures_util::stream::iter(segments)
@@ -334,14 +240,17 @@ async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -
         .buffer_unordered(SEGMENTS_AT_ONCE)
         .try_collect()
         .await?;
-    for (_, _, path) in &files {
+    for path in files.iter().flat_map(|(_, cutter)| cutter.files()) {
         remove(path).await;
     }
     if let (Part::Video(chunk), true) = (part, work.settings.two_pass) {
         for number in 0..files.len() {
-            let statistics = work.folder.join(format!("pass-{:05}-{number}-0.log", chunk.number));
-            remove(&statistics).await;
-            remove(&statistics.with_extension("log.mbtree")).await;
+            let statistics = encode::statistics(work.folder, chunk.number, number);
+            for ending in ["-0.log", "-0.log.mbtree"] {
+                let mut name = statistics.clone().into_os_string();
+                name.push(ending);
+                remove(Path::new(&name)).await;
+            }
         }
     }
     Ok(journal::Chunk { codecs, objects })

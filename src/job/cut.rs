@@ -4,6 +4,7 @@
 //! number of pictures, their order, a key frame at the head of every segment.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use crate::model::failure::Failure;
 use crate::plan::audio::{FRAME_SAMPLES, SAMPLE_RATE};
 use crate::plan::encode::{self, DELAY_FRAMES};
 use crate::plan::grid::{Chunk, Grid};
+use crate::plan::piece::Piece;
 
 /// The sample table of a long audio track is a few megabytes; more is no table of ours.
 const LARGEST_TABLE: u64 = 256 << 20;
@@ -23,12 +25,19 @@ const LARGEST_TABLE: u64 = 256 << 20;
 /// clock references must come (ISO/IEC 13818-1, 2.7.2).
 const FRAMES_TOGETHER: usize = 4;
 
-/// An encoder's file, checked, ready to be cut.
+/// The encoder's files of one rendition, checked, ready to be cut.
 pub struct Cutter {
-    path: PathBuf,
-    track: Track,
+    files: Vec<Source>,
     codec: Codec,
     cuts: Vec<Cut>,
+}
+
+/// One of the encoder's files.
+struct Source {
+    path: PathBuf,
+    /// The number of its first sample among those of all files.
+    first: usize,
+    samples: Vec<Sample>,
 }
 
 /// Where one segment lies.
@@ -43,17 +52,31 @@ pub struct Cut {
 }
 
 enum Codec {
-    H264 { config: h264::Config, grid: Grid, first_frame: u64, shown: Vec<u64> },
-    Aac { config: aac::Config },
+    /// A config for every file, and for every sample the frame of the chunk that it shows.
+    H264 {
+        configs: Vec<h264::Config>,
+        grid: Grid,
+        first_frame: u64,
+        shown: Vec<u64>,
+    },
+    Aac {
+        config: aac::Config,
+    },
 }
 
 impl Cutter {
-    /// Opens one rendition of a chunk of video.
-    pub fn video(path: &Path, grid: &Grid, chunk: &Chunk) -> Result<Self, Failure> {
-        let track = read_track(path)?;
-        let config =
-            h264::Config::parse(&track.config).ok_or_else(|| broken(path, "its parameter sets cannot be read"))?;
-        let shown = shown_order(path, &track, grid, chunk)?;
+    /// Opens one rendition of a chunk of video, which lies in a file for each of its pieces.
+    pub fn video(pieces: &[(PathBuf, Piece)], grid: &Grid, chunk: &Chunk) -> Result<Self, Failure> {
+        let (mut files, mut configs, mut shown) = (Vec::new(), Vec::new(), Vec::new());
+        for (path, piece) in pieces {
+            let track = read_track(path)?;
+            let config = h264::Config::parse(&track.config);
+            configs.push(config.ok_or_else(|| broken(path, "its parameter sets cannot be read"))?);
+            let first = shown.len();
+            let order = shown_order(path, &track, grid, piece.frames)?;
+            shown.extend(order.into_iter().map(|frame| first as u64 + frame));
+            files.push(Source { path: path.clone(), first, samples: track.samples });
+        }
         let cuts = (chunk.first_segment..chunk.first_segment + chunk.segments)
             .map(|segment| {
                 let (first, frames) = grid.segment(segment);
@@ -62,10 +85,10 @@ impl Cutter {
             })
             .collect::<Vec<_>>();
         for cut in &cuts {
-            closed(path, &track, &shown, cut)?;
+            closed(&files, &shown, cut)?;
         }
-        let codec = Codec::H264 { config, grid: *grid, first_frame: chunk.first_frame, shown };
-        Ok(Self { path: path.into(), track, codec, cuts })
+        let codec = Codec::H264 { configs, grid: grid.clone(), first_frame: chunk.first_frame, shown };
+        Ok(Self { files, codec, cuts })
     }
 
     /// Opens a rendition of sound, which is one file for the whole package.
@@ -83,13 +106,14 @@ impl Cutter {
         track.samples.remove(0);
         track.samples.truncate(wanted);
         let cuts = audio_cuts(grid, wanted);
-        Ok(Self { path: path.into(), track, codec: Codec::Aac { config }, cuts })
+        let files = vec![Source { path: path.into(), first: 0, samples: track.samples }];
+        Ok(Self { files, codec: Codec::Aac { config }, cuts })
     }
 
     /// The codec string for the master playlist.
     pub fn codec(&self) -> String {
         match &self.codec {
-            Codec::H264 { config, .. } => config.codec.clone(),
+            Codec::H264 { configs, .. } => configs.first().map(|config| config.codec.clone()).unwrap_or_default(),
             Codec::Aac { config } => config.codec(),
         }
     }
@@ -99,19 +123,23 @@ impl Cutter {
         &self.cuts
     }
 
-    /// The bytes of one segment of MPEG-TS. Reads the file: blocks.
+    /// The encoder's files.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| file.path.as_path())
+    }
+
+    /// The bytes of one segment of MPEG-TS. Reads the files: blocks.
     pub fn segment(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
-        let samples = self.track.samples.get(cut.first_sample..cut.first_sample + cut.samples);
-        let samples = samples.ok_or_else(|| broken(&self.path, "a segment lies outside of it"))?;
-        let bytes = read_samples(&self.path, samples)?;
+        let bytes = self.read(&cut.range())?;
+        let path = self.files().next().unwrap_or(Path::new(""));
         match &self.codec {
-            Codec::H264 { config, grid, first_frame, shown } => {
-                let shown = shown.get(cut.first_sample..cut.first_sample + cut.samples).unwrap_or_default();
+            Codec::H264 { configs, grid, first_frame, shown } => {
+                let shown = shown.get(cut.range()).unwrap_or_default();
                 let decoded = first_frame + cut.first_sample as u64..;
-                let units = bytes.iter().zip(shown).zip(decoded).map(|((bytes, &shown), decoded)| {
+                let units = bytes.iter().zip(shown).zip(decoded).map(|(((file, bytes), &shown), decoded)| {
                     let mut annex_b = Vec::with_capacity(bytes.len() + 64);
-                    let key = config.append_annex_b(bytes, &mut annex_b);
-                    let key = key.ok_or_else(|| broken(&self.path, "a picture's units do not add up"))?;
+                    let key = configs.get(*file).and_then(|config| config.append_annex_b(bytes, &mut annex_b));
+                    let key = key.ok_or_else(|| broken(path, "a picture's units do not add up"))?;
                     Ok(Unit {
                         pts: ticks(grid, first_frame + shown, 0),
                         dts: ticks(grid, decoded, DELAY_FRAMES),
@@ -121,17 +149,17 @@ impl Cutter {
                 });
                 let units = units.collect::<Result<Vec<Unit>, Failure>>()?;
                 if !units.first().is_some_and(|unit| unit.key) {
-                    return Err(broken(&self.path, "a segment does not begin with an IDR picture"));
+                    return Err(broken(path, "a segment does not begin with an IDR picture"));
                 }
                 Ok(ts_write::segment(Kind::H264, cut.segment, &units))
             }
             Codec::Aac { config } => {
                 let units = bytes.chunks(FRAMES_TOGETHER).enumerate().map(|(group, frames)| {
                     let mut adts = Vec::new();
-                    for frame in frames {
+                    for (_, frame) in frames {
                         config
                             .append_adts(frame, &mut adts)
-                            .ok_or_else(|| broken(&self.path, "a frame of sound is too long"))?;
+                            .ok_or_else(|| broken(path, "a frame of sound is too long"))?;
                     }
                     let frame = (cut.first_sample + group * FRAMES_TOGETHER) as u64;
                     let pts = FIRST_TICK + (frame * FRAME_SAMPLES * 90_000 + SAMPLE_RATE / 2) / SAMPLE_RATE;
@@ -141,6 +169,34 @@ impl Cutter {
             }
         }
     }
+
+    /// The bytes of a range of samples, each with the number of its file.
+    fn read(&self, range: &Range<usize>) -> Result<Vec<(usize, Vec<u8>)>, Failure> {
+        let mut all = Vec::with_capacity(range.len());
+        for (number, file) in self.files.iter().enumerate() {
+            let bytes = read_samples(&file.path, file.within(range))?;
+            all.extend(bytes.into_iter().map(|bytes| (number, bytes)));
+        }
+        if all.len() != range.len() {
+            return Err(Failure::temporary("a segment lies outside of the encoder's files"));
+        }
+        Ok(all)
+    }
+}
+
+impl Cut {
+    fn range(&self) -> Range<usize> {
+        self.first_sample..self.first_sample + self.samples
+    }
+}
+
+impl Source {
+    /// Its samples that are in a range of those of all files.
+    fn within(&self, range: &Range<usize>) -> &[Sample] {
+        let after = self.first + self.samples.len();
+        let of_all = |number: usize| number.clamp(self.first, after) - self.first;
+        self.samples.get(of_all(range.start)..of_all(range.end)).unwrap_or_default()
+    }
 }
 
 /// 90 kHz ticks of a frame of the grid, `back` frames earlier.
@@ -149,9 +205,8 @@ fn ticks(grid: &Grid, frame: u64, back: u64) -> u64 {
     FIRST_TICK + at(frame) - at(back)
 }
 
-/// For every sample in decoding order, the frame of the chunk it shows; all frames must be there once.
-fn shown_order(path: &Path, track: &Track, grid: &Grid, chunk: &Chunk) -> Result<Vec<u64>, Failure> {
-    let expected = chunk.frames;
+/// For every sample in decoding order, the frame of the piece it shows; all `expected` ones must be there once.
+fn shown_order(path: &Path, track: &Track, grid: &Grid, expected: u64) -> Result<Vec<u64>, Failure> {
     if track.samples.len() as u64 != expected {
         return Err(broken(path, &format!("{expected} pictures were expected and {} are there", track.samples.len())));
     }
@@ -184,9 +239,13 @@ fn shown_order(path: &Path, track: &Track, grid: &Grid, chunk: &Chunk) -> Result
 }
 
 /// A segment must hold exactly its own frames, beginning with a key frame (Apple 7.4).
-fn closed(path: &Path, track: &Track, shown: &[u64], cut: &Cut) -> Result<(), Failure> {
-    let range = cut.first_sample..cut.first_sample + cut.samples;
-    let key = track.samples.get(cut.first_sample).is_some_and(|sample| sample.key);
+fn closed(files: &[Source], shown: &[u64], cut: &Cut) -> Result<(), Failure> {
+    let range = cut.range();
+    let mut found = files.iter().filter_map(|file| Some((file, file.within(&range).first()?)));
+    let Some((file, first)) = found.next() else {
+        return Err(Failure::temporary(format!("segment {} was not encoded", cut.segment)));
+    };
+    let (path, key) = (&file.path, first.key);
     let own = shown.get(range.clone()).is_some_and(|shown| {
         shown.first() == Some(&(cut.first_sample as u64)) && shown.iter().all(|&frame| range.contains(&index(frame)))
     });

@@ -5,6 +5,7 @@ pub mod cut;
 pub mod done;
 pub mod early;
 pub mod hls;
+pub mod piece;
 pub mod publish;
 pub mod verify;
 pub mod work;

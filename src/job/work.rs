@@ -10,16 +10,21 @@ use tokio::sync::{SetOnce, watch};
 use crate::format::keys::KeyRing;
 use crate::model::item::Rank;
 use crate::model::media::Media;
+use crate::plan::grid::Chunk;
 use crate::plan::hls::HlsPlan;
+use crate::plan::piece::{Piece, pieces};
 use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
 use crate::source::Arrival;
 
-use super::chunk::Part;
 use super::{Context, Report};
 
-/// A decoder reads ahead of the picture it gives out, by less than this many seconds.
-const READ_AHEAD: f64 = 1.0;
+/// A decoder reads ahead of the picture it gives out, by at most 16 frames of
+/// H.264 or HEVC; and it goes on for some while its output is shut.
+const READ_AHEAD: u64 = 20;
+
+/// The same in seconds, for sources faster than the grid.
+const SHORTEST_READ_AHEAD: f64 = 0.6;
 
 /// One item's work.
 pub struct Work<'a> {
@@ -78,9 +83,15 @@ impl Work<'_> {
         self.target.get().expect("parts wait for the target before they are stored")
     }
 
-    /// Waits until all bytes that `part` needs are here; for ever if that cannot be told.
-    pub async fn has_arrived(&self, part: Part) {
-        let bytes = self.bytes_of(part);
+    /// What one encoder after another makes of a chunk.
+    pub fn pieces(&self, chunk: &Chunk) -> Vec<Piece> {
+        let timeline = self.media.video.as_ref().map(|video| &video.timeline);
+        timeline.map_or(Vec::new(), |timeline| pieces(&self.plan, timeline, chunk, self.settings))
+    }
+
+    /// Waits until all bytes that a piece needs are here; for ever if that cannot be told.
+    pub async fn has_arrived(&self, piece: Option<&Piece>) {
+        let bytes = piece.and_then(|piece| self.bytes_of(piece));
         let (Some(arrival), Some((from, to))) = (&self.arrival, bytes) else { return std::future::pending().await };
         let here = |arrival: &Option<Arrival>| arrival.as_ref().is_some_and(|arrival| arrival.has(from, to));
         // The sender goes when the download ends: the target is what to wait for then.
@@ -89,13 +100,13 @@ impl Work<'_> {
         }
     }
 
-    /// The bytes from the key frame before a chunk to what a decoder reads after it. Sound needs all.
-    fn bytes_of(&self, part: Part) -> Option<(u64, u64)> {
-        let (Part::Video(chunk), Some(video)) = (part, &self.media.video) else { return None };
-        let timeline = &video.timeline;
-        let begin = self.plan.start + self.plan.grid.rate.seconds(chunk.first_frame);
-        let end = begin + self.plan.grid.rate.seconds(chunk.frames);
+    /// The bytes from the key frame before a piece to what a decoder reads after it.
+    fn bytes_of(&self, piece: &Piece) -> Option<(u64, u64)> {
+        let timeline = &self.media.video.as_ref()?.timeline;
+        let rate = self.plan.grid.rate;
+        let begin = self.plan.start + rate.seconds(piece.first_frame);
+        let end = begin + rate.seconds(piece.frames) + rate.seconds(READ_AHEAD).max(SHORTEST_READ_AHEAD);
         let key = timeline.keys.iter().rev().find(|key| **key <= begin + 1e-6)?;
-        timeline.bytes_between(key - READ_AHEAD, end + READ_AHEAD)
+        timeline.bytes_between(key - 1e-6, end)
     }
 }

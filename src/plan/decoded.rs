@@ -4,7 +4,8 @@
 //! fills what is missing with the picture before: only this comparison tells.
 
 use crate::model::media::Timeline;
-use crate::plan::grid::{Chunk, Grid};
+use crate::plan::grid::Grid;
+use crate::plan::piece::Piece;
 
 /// A stretch without decoded pictures is damage from this length on, if the
 /// packets have pictures there.
@@ -13,14 +14,14 @@ const LONGEST_GAP: f64 = 0.5;
 /// So many packets must be within a gap: a hidden frame or a second field is no picture.
 const PACKETS_IN_GAP: usize = 3;
 
-/// The first stretch of `chunk` for which packets exist and no pictures came
+/// The first stretch of `piece` for which packets exist and no pictures came
 /// out of the decoder: begin and length, in seconds of the source.
-pub fn gap(decoded: &[f64], timeline: &Timeline, grid: &Grid, chunk: &Chunk, start: f64) -> Option<(f64, f64)> {
-    let begin = start + grid.rate.seconds(chunk.first_frame);
-    let end = (begin + grid.rate.seconds(chunk.frames)).min(timeline.end);
+pub fn gap(decoded: &[f64], timeline: &Timeline, grid: &Grid, piece: &Piece, start: f64) -> Option<(f64, f64)> {
+    let begin = start + grid.rate.seconds(piece.first_frame);
+    let end = (begin + grid.rate.seconds(piece.frames)).min(timeline.end);
     let mut times: Vec<f64> = decoded.iter().copied().filter(|time| *time < end).collect();
     times.sort_by(f64::total_cmp);
-    // What was decoded before the chunk only matters as the picture it begins with.
+    // What was decoded before the piece only matters as the picture it begins with.
     let first = times.iter().rposition(|time| *time <= begin).unwrap_or(0);
     let mut edges = vec![begin];
     edges.extend(times.iter().skip(first).copied().filter(|time| *time > begin));
@@ -43,8 +44,9 @@ mod tests {
         let times: Vec<f64> = (0..300).map(|frame| f64::from(frame) * 0.04).collect();
         let timeline = Timeline { end: 12.0, times: times.clone(), ..Timeline::default() };
         let grid = Grid::new(Rational::new(25, 1).unwrap(), 12.0, 6.0);
+        let piece = Piece { chunk: 1, number: 0, first_frame: 150, frames: 150, key_frames: vec![0] };
         let decoded: Vec<f64> = times.into_iter().filter(|time| *time >= 4.0 && keep(*time)).collect();
-        let found = gap(&decoded, &timeline, &grid, &grid.chunk(1), 0.0);
+        let found = gap(&decoded, &timeline, &grid, &piece, 0.0);
         let rounded = found.map(|(from, length)| ((from * 100.0).round() / 100.0, (length * 100.0).round() / 100.0));
         assert_eq!(rounded, expected);
     }

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::model::media::Video;
 use crate::plan::audio::{AudioRendition, CHANNELS, SAMPLE_RATE};
 use crate::plan::filter;
-use crate::plan::grid::{Chunk, Grid};
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Rendition;
+use crate::plan::piece::Piece;
 use crate::plan::settings::HlsSettings;
 
 /// The demuxers a source may need. A playlist, a concat script or a session
@@ -38,13 +38,13 @@ const BEFORE_KEY_FRAME: f64 = 0.5;
 /// Where the decoder starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// At the key frame before the chunk.
+    /// At the key frame before the piece.
     KeyFrame,
     /// At the head of the file, for sources in which seeking goes astray.
     Head,
 }
 
-/// What a chunk is decoded from.
+/// What a piece is decoded from.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     /// The file.
@@ -59,7 +59,7 @@ pub struct Input<'a> {
     pub wanted: (usize, usize),
 }
 
-/// Which run of a chunk this is.
+/// Which run over a piece this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
     /// Constant quality under a cap: the only run.
@@ -70,9 +70,14 @@ pub enum Pass {
     Second,
 }
 
-/// The file a rendition of a chunk is written to.
-pub fn video_output(folder: &Path, chunk: &Chunk, rendition: usize) -> PathBuf {
-    folder.join(format!("chunk-{:05}-{rendition}.mp4", chunk.number))
+/// The file a rendition of a piece is written to.
+pub fn video_output(folder: &Path, piece: &Piece, rendition: usize) -> PathBuf {
+    folder.join(format!("chunk-{:05}-{}-{rendition}.mp4", piece.chunk, piece.number))
+}
+
+/// What the files of two passes over a rendition of a chunk begin with.
+pub fn statistics(folder: &Path, chunk: u64, rendition: usize) -> PathBuf {
+    folder.join(format!("pass-{chunk:05}-{rendition}"))
 }
 
 /// The file an audio rendition is written to.
@@ -80,32 +85,32 @@ pub fn audio_output(folder: &Path, rendition: usize) -> PathBuf {
     folder.join(format!("audio-{rendition}.mp4"))
 }
 
-/// The wanted renditions of one chunk, all as a rule: one decode, an encoder of one thread for each.
+/// The wanted renditions of one piece, all as a rule: one decode, an encoder of one thread for each.
 ///
-/// Decoding begins at the key frame before the chunk; what comes before the
-/// chunk is dropped by the grid, not by ffmpeg's own seeking, which would leave
+/// Decoding begins at the key frame before the piece; what comes before the
+/// piece is dropped by the grid, not by ffmpeg's own seeking, which would leave
 /// nothing to show where a picture stands still over the edge.
-pub fn chunk(
+pub fn piece(
     input: &Input<'_>,
     plan: &HlsPlan,
-    at: (&Chunk, Pass),
+    at: (&Piece, Pass),
     settings: &HlsSettings,
     folder: &Path,
 ) -> Vec<OsString> {
-    let (Input { source, container, video, entry, wanted }, (chunk, pass)) = (input, at);
+    let (Input { source, container, video, entry, wanted }, (piece, pass)) = (input, at);
     let mut arguments = opening();
     arguments.extend(words("-noautorotate -threads 1 -copyts"));
-    if *entry == Entry::KeyFrame && chunk.first_frame > 0 {
+    if *entry == Entry::KeyFrame && piece.first_frame > 0 {
         arguments.extend(words("-seek_timestamp 1 -noaccurate_seek -ss"));
-        arguments.push(format!("{:.6}", seek(video, container, plan, chunk)).into());
+        arguments.push(format!("{:.6}", seek(video, container, plan, piece)).into());
     }
     arguments.extend(reading(source));
     arguments.push("-filter_complex".into());
-    arguments.push(filter::graph(video, &plan.grid, chunk, plan.start, (&plan.video, *wanted)).into());
+    arguments.push(filter::graph(video, &plan.grid, piece, plan.start, (&plan.video, *wanted)).into());
     for (number, rendition) in plan.video.iter().enumerate().take(wanted.1).skip(wanted.0) {
         arguments.extend(words(&format!("-map [v{number}] -c:v libx264 -threads 1 -fps_mode passthrough")));
-        arguments.extend(encoder(&plan.grid, rendition, settings, pass));
-        let statistics = folder.join(format!("pass-{:05}-{number}", chunk.number));
+        arguments.extend(encoder(piece, rendition, settings, pass));
+        let statistics = statistics(folder, piece.chunk, number);
         match pass {
             Pass::Only => {}
             Pass::First => arguments.extend(["-pass".into(), "1".into(), "-passlogfile".into(), statistics.into()]),
@@ -115,7 +120,7 @@ pub fn chunk(
             arguments.extend(words("-an -sn -dn -f null -"));
         } else {
             arguments.extend(output());
-            arguments.push(file(&video_output(folder, chunk, number)));
+            arguments.push(file(&video_output(folder, piece, number)));
         }
     }
     arguments
@@ -178,8 +183,8 @@ fn signed_samples(seconds: f64) -> i64 {
 /// Containers with an index go to the key frame at or before a time. The others
 /// go to some packet before it and wait for the next key frame, so they are
 /// sent to a little before the key frame that is known from the packets.
-fn seek(video: &Video, container: &str, plan: &HlsPlan, chunk: &Chunk) -> f64 {
-    let begin = plan.start + plan.grid.rate.seconds(chunk.first_frame);
+fn seek(video: &Video, container: &str, plan: &HlsPlan, piece: &Piece) -> f64 {
+    let begin = plan.start + plan.grid.rate.seconds(piece.first_frame);
     let last = video.timeline.times.last().copied().unwrap_or(plan.start);
     let begin = begin.min(last);
     if container.starts_with("mov") || container.starts_with("matroska") {
@@ -189,11 +194,11 @@ fn seek(video: &Video, container: &str, plan: &HlsPlan, chunk: &Chunk) -> f64 {
     key.copied().unwrap_or(plan.start) - BEFORE_KEY_FRAME
 }
 
-fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pass) -> Vec<OsString> {
+fn encoder(piece: &Piece, rendition: &Rendition, settings: &HlsSettings, pass: Pass) -> Vec<OsString> {
     let Rendition { crf, max_kbps, .. } = rendition;
     let max_kbps = f64::from(*max_kbps) * settings.profile.rate;
-    let segment = grid.segment_frames;
-    let group = grid.group_frames(settings.key_frame_seconds);
+    let ends = piece.key_frames.iter().skip(1).copied().chain([piece.frames]);
+    let group = piece.key_frames.iter().zip(ends).map(|(key, end)| end - key).max().unwrap_or(piece.frames);
     let profile = &settings.profile;
     let quality = match pass {
         Pass::Only => format!("-crf {:.2}", crf + profile.crf_shift),
@@ -204,7 +209,8 @@ fn encoder(grid: &Grid, rendition: &Rendition, settings: &HlsSettings, pass: Pas
         profile.preset,
         max_kbps * 2.0
     ));
-    arguments.extend(["-force_key_frames".into(), format!("expr:eq(mod(mod(n,{segment}),{group}),0)").into()]);
+    let keys: Vec<String> = piece.key_frames.iter().map(|key| format!("eq(n,{key})")).collect();
+    arguments.extend(["-force_key_frames".into(), format!("expr:{}", keys.join("+")).into()]);
     arguments.extend(words("-color_range tv -color_primaries bt709 -color_trc bt709 -colorspace bt709"));
     if !profile.x264.is_empty() {
         arguments.extend(["-x264-params".into(), (&profile.x264).into()]);
@@ -249,6 +255,7 @@ mod tests {
     use super::*;
     use crate::plan::hls;
     use crate::plan::hls::tests::{media, settings};
+    use crate::plan::piece::pieces;
 
     fn line(arguments: &[OsString]) -> String {
         arguments.iter().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ")
@@ -260,7 +267,8 @@ mod tests {
         let wanted = (0, plan.video.len());
         let input =
             Input { source: Path::new(source), container: &media.container, video, entry: Entry::KeyFrame, wanted };
-        line(&chunk(&input, &plan, (&plan.grid.chunk(number), pass), &settings(), Path::new("/w")))
+        let pieces = pieces(&plan, &video.timeline, &plan.grid.chunk(number), &settings());
+        line(&piece(&input, &plan, (&pieces[0], pass), &settings(), Path::new("/w")))
     }
 
     #[test]
@@ -269,7 +277,7 @@ mod tests {
         assert!(text.contains("-protocol_whitelist file,pipe -format_whitelist mov,"), "{text}");
         assert!(text.contains("-i file:/s/-a %05d\n.mp4 "), "{text}");
         assert!(text.contains("-ss 6.000000 "), "{text}");
-        assert!(text.ends_with("-f mp4 file:/w/chunk-00001-2.mp4"), "{text}");
+        assert!(text.ends_with("-f mp4 file:/w/chunk-00001-0-2.mp4"), "{text}");
         assert_eq!(text.matches("-c:v libx264 -threads 1").count(), 3);
     }
 

@@ -1,16 +1,17 @@
-//! The filter graph of a chunk: every picture is decoded once, put on the
+//! The filter graph of a piece: every picture is decoded once, put on the
 //! grid, set upright and right in colour once, and scaled down in a cascade.
 
 use std::fmt::Write as _;
 
 use crate::model::media::Video;
-use crate::plan::grid::{Chunk, Grid};
+use crate::plan::grid::Grid;
 use crate::plan::ladder::Rendition;
+use crate::plan::piece::Piece;
 
 /// Transfers that need tone mapping before 8-bit SDR.
 const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
 
-/// The graph for one chunk; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`,
+/// The graph for one piece; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`,
 /// as far as they are in `wanted`, a first and the one behind the last.
 ///
 /// `start` is the source's time of frame 0. The grid makes time stamps plain
@@ -18,11 +19,11 @@ const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
 pub fn graph(
     video: &Video,
     grid: &Grid,
-    chunk: &Chunk,
+    piece: &Piece,
     start: f64,
     (renditions, wanted): (&[Rendition], (usize, usize)),
 ) -> String {
-    let begin = start + grid.rate.seconds(chunk.first_frame);
+    let begin = start + grid.rate.seconds(piece.first_frame);
     // Sound may go on after the picture: a chunk there shows the last one, which `fps` must not drop.
     let begin = video.timeline.times.last().map_or(begin, |last| begin.min(*last));
     let mut graph = format!("[0:{}]showinfo=checksum=0", video.index);
@@ -34,7 +35,7 @@ pub fn graph(
     write!(
         graph,
         ",fps=fps={}:start_time={begin:.9}:round=near,tpad=stop=-1:stop_mode=clone,trim=end_frame={},setpts=N",
-        grid.rate, chunk.frames
+        grid.rate, piece.frames
     )
     .expect("writing to a string cannot fail");
     graph.push_str(upright(video));
@@ -126,7 +127,8 @@ mod tests {
         let grid = Grid::new(Rational::new(25, 1).unwrap(), 20.0, 6.0);
         {
             let renditions = ladder::ladder(video, &ladder::tests::rungs());
-            graph(video, &grid, &grid.chunk(1), 0.5, (&renditions, (0, renditions.len())))
+            let piece = Piece { chunk: 1, number: 0, first_frame: 150, frames: 150, key_frames: vec![0] };
+            graph(video, &grid, &piece, 0.5, (&renditions, (0, renditions.len())))
         }
     }
 

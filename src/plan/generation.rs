@@ -7,7 +7,7 @@ use crate::model::secret::Secret;
 use crate::plan::settings::HlsSettings;
 
 /// Raised whenever the same plan would give other bytes than before.
-const FORMAT: &str = "forebay-hls-1";
+const FORMAT: &str = "forebay-hls-2";
 
 /// A digest of the settings that shape a package, for "was this made with the same settings?".
 pub fn settings_digest(settings: &HlsSettings) -> String {

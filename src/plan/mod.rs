@@ -8,5 +8,6 @@ pub mod generation;
 pub mod grid;
 pub mod hls;
 pub mod ladder;
+pub mod piece;
 pub mod rate;
 pub mod settings;
