@@ -37,14 +37,27 @@ def mixed(seconds):
     return _make(f"mixed-{seconds}s", seconds, names, filters)
 
 
+def conforming(seconds):
+    """What a website serves: 1080p that could be a rendition as it is, with a key frame every two seconds."""
+    codec = ["-c:v", "libx264", "-preset", "medium", "-b:v", "2200k", "-maxrate", "3300k", "-bufsize", "6600k",
+             "-pix_fmt", "yuv420p", "-g", "60", "-c:a", "copy", "-movflags", "+faststart"]
+    clip = CLIPS / f"website-{seconds}s.mp4"
+    if not clip.exists():
+        half_made = clip.with_suffix(".part.mp4")
+        subprocess.run(["ffmpeg", "-v", "error", "-y", "-i", mixed(seconds), *codec, half_made],
+                       check=True, stdin=subprocess.DEVNULL)
+        half_made.rename(clip)
+    return clip
+
+
 def variety(count):
-    """`count` clips of 3 to 5 s, 720p and 1080p, that differ in content and so in what they cost."""
+    """`count` clips of 4 to 10 s, 720p and 1080p, that differ in content and so in what they cost."""
     names = ["VID_20191220_170832.mp4", "bigbuckbunny.mp4", "movie-hello.mp4"]
     lengths = [1.6, 5.2, 8.3]
     clips = []
     for number in range(count):
         which = number % len(names)
-        seconds = 3 + number * 7 % 3
+        seconds = 4 + number * 5 % 7
         height = 1080 if which == 0 else 720
         # Another part of the picture each time, so that no two clips are alike.
         crop = f"crop=iw*0.8:ih*0.8:iw*0.2*{number % 5}/5:ih*0.2*{number % 4}/4"

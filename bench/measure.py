@@ -105,7 +105,10 @@ def quality_ffmpeg():
 
 
 def score(rendition, source, sample):
-    """VMAF against the source at the source's size, every `sample`th frame; SSIM times 100 where there is no VMAF."""
+    """VMAF against the source at the source's size, every `sample`th frame; SSIM times 100 where there is no VMAF.
+
+    `sample` should be prime to the distance of key frames, or these, which are better than most, count too often.
+    """
     ffmpeg = quality_ffmpeg()
     align = "[0:v]setpts=PTS-STARTPTS,scale=1920:1080:flags=bicubic[a];[1:v]setpts=PTS-STARTPTS,scale=1920:1080[b]"
     inputs = ["-allowed_extensions", "ALL"] if str(rendition).endswith(".m3u8") else []
