@@ -6,11 +6,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
+use crate::job;
 use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator};
 use crate::model::media::{Media, Video};
-use crate::plan::hls::{HlsPlan, clock, plan};
+use crate::plan::copy::{self, Top};
+use crate::plan::hls::{HlsPlan, clock};
 use crate::plan::ladder::{fits, upright_size};
 use crate::plan::settings::{HlsSettings, Rung};
 use crate::source::{FetchContext, Sources};
@@ -34,12 +36,16 @@ pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failur
         Locator::File(path) => path.clone(),
         Locator::Url(_) => fetch(config, item, &folder, &cancel).await?,
     };
-    let media = ffprobe::probe(&tools.ffprobe, &path, settings.limits.streams, &cancel).await;
+    let planned = async {
+        let media = ffprobe::probe(&tools.ffprobe, &path, settings.limits.streams, &cancel).await?;
+        let (plan, _) = job::copy::decide(&media, &path, &settings).await?;
+        Ok::<_, Failure>((media, plan))
+    };
+    let planned = planned.await;
     if folder.exists() {
         std::fs::remove_dir_all(&folder).unwrap_or_default();
     }
-    let media = media?;
-    let plan = plan(&media, &settings)?;
+    let (media, plan) = planned?;
     Ok(lines(&item.locator.shown(), &media, &plan, &settings))
 }
 
@@ -85,7 +91,15 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
     ));
     let mut kbps = 0.0;
     let mut megapixels = 0.0;
-    for one in &plan.video {
+    if let (Top::Encoded { because }, Some(largest)) = (&plan.top, plan.video.first()) {
+        lines.push(format!("  not copied {:<9} {because}", largest.name));
+    }
+    for (number, one) in plan.video.iter().enumerate() {
+        if number < plan.first_encoded() {
+            lines.push(format!("  copy       {:<9} {}x{}, the source's own packets", one.name, one.width, one.height));
+            kbps += media.video.as_ref().map_or(0.0, copy::kbps);
+            continue;
+        }
         let quality = if settings.two_pass {
             "two passes".into()
         } else {

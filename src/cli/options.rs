@@ -22,6 +22,9 @@ pub(super) struct PackageArgs {
     /// Exact average bitrates instead of capped quality; takes more CPU.
     #[arg(long)]
     two_pass: bool,
+    /// Encode also what could be cut from the source as it is.
+    #[arg(long)]
+    no_copy: bool,
     /// Length of a segment, such as `6s`.
     #[arg(long, value_name = "TIME")]
     segment: Option<String>,
@@ -137,6 +140,7 @@ impl PackageArgs {
         flags.text("--profile", "hls.profile", self.profile.as_ref());
         flags.text("--segment", "hls.segment", self.segment.as_ref());
         flags.switch("--two-pass", "hls.two-pass", self.two_pass);
+        flags.text("--no-copy", "hls.copy", self.no_copy.then(|| "false".to_owned()).as_ref());
         flags.switch("--accept-damaged", "hls.accept-damaged", self.accept_damaged);
     }
 

@@ -122,10 +122,12 @@ impl Reader<'_> {
         ladder(wanted, ladders, rungs).map_err(|(what, hint)| self.wrong("hls.ladder", &format!("{what}; {hint}")))?;
         self.choice("hls.container", &["ts"])?;
         let encrypt = self.choice("hls.encrypt", &["none", "aes-128"])? == "aes-128";
+        let copy_over = self.number("hls.copy-over", 0.1..=100.0)?;
         Ok(Hls {
             ladder: wanted.into(),
             segment_seconds: self.time("hls.segment", 1.0..=60.0)?.as_secs_f64(),
             key_frame_seconds: self.time("hls.key-frames", 0.5..=60.0)?.as_secs_f64(),
+            copy_over: self.switch("hls.copy").then_some(copy_over),
             two_pass: self.switch("hls.two-pass"),
             audio_kbps: self.small("hls.audio-bitrate", 32..=512)?,
             encrypt: if encrypt { Some(self.encrypt()?) } else { None },

@@ -77,6 +77,8 @@ pub struct Hls {
     pub segment_seconds: f64,
     /// Longest time between key frames in seconds.
     pub key_frame_seconds: f64,
+    /// Cut from the source what conforms, up to this many times a rung's cap; `None` encodes always.
+    pub copy_over: Option<f64>,
     /// Two passes instead of capped quality.
     pub two_pass: bool,
     /// Bitrate of stereo AAC.
@@ -192,6 +194,7 @@ impl Config {
             profile: self.profile.clone(),
             segment_seconds: self.hls.segment_seconds,
             key_frame_seconds: self.hls.key_frame_seconds,
+            copy_over: self.hls.copy_over,
             two_pass: self.hls.two_pass,
             audio_kbps: self.hls.audio_kbps,
             encryption,

@@ -8,6 +8,10 @@ const DELIMITER: [u8; 6] = [0, 0, 0, 1, 0x09, 0xf0];
 
 const SEI: u8 = 6;
 const IDR: u8 = 5;
+const ACCESS_UNIT_DELIMITER: u8 = 9;
+
+/// Level 5.2, as far as Apple's authoring specification goes (1.4).
+const HIGHEST_LEVEL: u8 = 52;
 
 /// What `avcC` says: the parameter sets and the codec string.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +45,28 @@ impl Config {
         (!parameter_sets.is_empty()).then_some(Self { parameter_sets, length_bytes, codec })
     }
 
+    /// Whether every player of H.264 knows the profile and level.
+    pub fn plays_everywhere(&self) -> bool {
+        let byte = |at: usize| self.codec.get(at..at + 2).and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        let (Some(profile), Some(constraints), Some(level)) = (byte(5), byte(7), byte(9)) else { return false };
+        // Baseline only as far as it is Main as well (`constraint_set1_flag`).
+        let known = matches!(profile, 77 | 100) || (profile == 66 && constraints & 0x40 != 0);
+        known && level <= HIGHEST_LEVEL
+    }
+
+    /// Whether the first slice in `head`, the first bytes of a sample, is one of an IDR picture.
+    pub fn begins_with_idr(&self, mut head: &[u8]) -> bool {
+        while let Some((length, rest)) = head.split_at_checked(self.length_bytes) {
+            let length = length.iter().fold(0_usize, |length, byte| length << 8 | usize::from(*byte));
+            match rest.first().map(|first| first & 0x1f) {
+                Some(IDR) => return true,
+                None | Some(1..=4) => return false,
+                _ => head = rest.get(length..).unwrap_or_default(),
+            }
+        }
+        false
+    }
+
     /// Appends one sample to `out` as an access unit of Annex B and tells whether it is an IDR picture.
     /// `None` when its lengths do not add up.
     ///
@@ -54,7 +80,10 @@ impl Config {
         }
         for unit in self.units(sample) {
             let unit = unit?;
-            let kept = unit_type(unit) != SEI || unit.get(1) != Some(&USER_DATA_UNREGISTERED);
+            let kept = match unit_type(unit) {
+                SEI => unit.get(1) != Some(&USER_DATA_UNREGISTERED),
+                kind => kind != ACCESS_UNIT_DELIMITER,
+            };
             if kept {
                 out.extend_from_slice(&START);
                 out.extend_from_slice(unit);

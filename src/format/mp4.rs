@@ -1,10 +1,13 @@
-//! Reads the sample table of a finished MP4 file with one track, as our own
-//! encoders write it (ISO/IEC 14496-12).
+//! Reads the sample tables of finished MP4 files (ISO/IEC 14496-12): those of
+//! our own encoders, which have one track, and of sources that are copied.
 
 /// What an MP4 file is missing or gets wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the encoder's file is not whole: {0}")]
+#[error("the table of samples is not whole: {0}")]
 pub struct Mp4Error(&'static str);
+
+/// Samples of one track: days of video. One line of a table may claim any number.
+const MOST_SAMPLES: u32 = 1 << 24;
 
 /// One coded picture or one frame of audio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,9 +65,16 @@ pub fn is_fragmented(moov: &[u8]) -> bool {
     child(moov, *b"mvex").is_some()
 }
 
-/// Reads the track from the payload of `moov`.
+/// Reads the first track from the payload of `moov`.
 pub fn track(moov: &[u8]) -> Result<Track, Mp4Error> {
-    let mdia = inside(moov, &[*b"trak", *b"mdia"])?;
+    nth_track(moov, 0)
+}
+
+/// Reads one of the tracks from the payload of `moov`, counted from 0.
+pub fn nth_track(moov: &[u8], number: u32) -> Result<Track, Mp4Error> {
+    let mut tracks = boxes(moov).filter(|(kind, _)| kind == b"trak");
+    let (_, trak) = usize::try_from(number).ok().and_then(|number| tracks.nth(number)).ok_or(Mp4Error("no `trak`"))?;
+    let mdia = inside(trak, &[*b"mdia"])?;
     let mdhd = child(mdia, *b"mdhd").ok_or(Mp4Error("no `mdhd`"))?;
     let timescale = be32(mdhd, if mdhd.first() == Some(&1) { 20 } else { 12 }).ok_or(Mp4Error("short `mdhd`"))?;
     let stbl = inside(mdia, &[*b"minf", *b"stbl"])?;
@@ -131,6 +141,9 @@ fn sizes(stsz: &[u8]) -> Result<Vec<u32>, Mp4Error> {
     let (same, count) =
         (be32(stsz, 4).ok_or(Mp4Error("short `stsz`"))?, be32(stsz, 8).ok_or(Mp4Error("short `stsz`"))?);
     if same != 0 {
+        if count > MOST_SAMPLES {
+            return Err(Mp4Error("`stsz` has no end"));
+        }
         return Ok(vec![same; count as usize]);
     }
     let list = stsz.get(12..).unwrap_or_default();

@@ -209,10 +209,13 @@ pub(super) fn refused(failure: Failure, work: &Work<'_>, first_frame: u64) -> Fa
 
 /// Opens and checks what the encoder wrote of a chunk.
 async fn open_video(work: &Work<'_>, chunk: Chunk, pieces: Vec<Piece>) -> Result<Vec<Rendition>, Failure> {
-    let (grid, folder) = (work.plan.grid.clone(), work.folder.to_path_buf());
+    let (grid, folder, original) = (work.plan.grid.clone(), work.folder.to_path_buf(), work.original.clone());
     let names: Vec<String> = work.plan.video.iter().map(|rendition| rendition.name.clone()).collect();
     blocking(move || {
         let open = |(number, name)| {
+            if let Some(original) = original.as_ref().filter(|_| number == 0) {
+                return Ok((name, Arc::new(Cutter::copy(original, &grid, &chunk)?)));
+            }
             let file = |piece: &Piece| (encode::video_output(&folder, piece, number), piece.clone());
             let files: Vec<(PathBuf, Piece)> = pieces.iter().map(file).collect();
             Ok((name, Arc::new(Cutter::video(&files, &grid, &chunk)?)))
@@ -240,7 +243,7 @@ async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -
         .buffer_unordered(SEGMENTS_AT_ONCE)
         .try_collect()
         .await?;
-    for path in files.iter().flat_map(|(_, cutter)| cutter.files()) {
+    for path in files.iter().flat_map(|(_, cutter)| cutter.own_files()) {
         remove(path).await;
     }
     if let (Part::Video(chunk), true) = (part, work.settings.two_pass) {

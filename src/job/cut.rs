@@ -18,6 +18,8 @@ use crate::plan::encode::{self, DELAY_FRAMES};
 use crate::plan::grid::{Chunk, Grid};
 use crate::plan::piece::Piece;
 
+use super::copy::Original;
+
 /// The sample table of a long audio track is a few megabytes; more is no table of ours.
 const LARGEST_TABLE: u64 = 256 << 20;
 
@@ -28,6 +30,8 @@ const FRAMES_TOGETHER: usize = 4;
 /// The encoder's files of one rendition, checked, ready to be cut.
 pub struct Cutter {
     files: Vec<Source>,
+    /// Whether the files are there for this rendition alone.
+    own: bool,
     codec: Codec,
     cuts: Vec<Cut>,
 }
@@ -77,18 +81,28 @@ impl Cutter {
             shown.extend(order.into_iter().map(|frame| first as u64 + frame));
             files.push(Source { path: path.clone(), first, samples: track.samples });
         }
-        let cuts = (chunk.first_segment..chunk.first_segment + chunk.segments)
-            .map(|segment| {
-                let (first, frames) = grid.segment(segment);
-                let first_sample = index(first - chunk.first_frame);
-                Cut { segment, seconds: grid.rate.seconds(frames), first_sample, samples: index(frames) }
-            })
-            .collect::<Vec<_>>();
+        let cuts = video_cuts(grid, chunk);
         for cut in &cuts {
             closed(&files, &shown, cut)?;
         }
         let codec = Codec::H264 { configs, grid: grid.clone(), first_frame: chunk.first_frame, shown };
-        Ok(Self { files, codec, cuts })
+        Ok(Self { files, own: true, codec, cuts })
+    }
+
+    /// Opens a chunk of the source itself.
+    pub fn copy(original: &Original, grid: &Grid, chunk: &Chunk) -> Result<Self, Failure> {
+        let range = index(chunk.first_frame)..index(chunk.first_frame + chunk.frames);
+        let samples = original.samples.get(range.clone()).unwrap_or_default().to_vec();
+        let shown = original.shown.get(range).unwrap_or_default();
+        let shown: Vec<u64> = shown.iter().map(|frame| frame.saturating_sub(chunk.first_frame)).collect();
+        let files = vec![Source { path: original.path.clone(), first: 0, samples }];
+        let cuts = video_cuts(grid, chunk);
+        for cut in &cuts {
+            closed(&files, &shown, cut)?;
+        }
+        let configs = vec![original.config.clone()];
+        let codec = Codec::H264 { configs, grid: grid.clone(), first_frame: chunk.first_frame, shown };
+        Ok(Self { files, own: false, codec, cuts })
     }
 
     /// Opens a rendition of sound, which is one file for the whole package.
@@ -107,7 +121,7 @@ impl Cutter {
         track.samples.truncate(wanted);
         let cuts = audio_cuts(grid, wanted);
         let files = vec![Source { path: path.into(), first: 0, samples: track.samples }];
-        Ok(Self { files, codec: Codec::Aac { config }, cuts })
+        Ok(Self { files, own: true, codec: Codec::Aac { config }, cuts })
     }
 
     /// The codec string for the master playlist.
@@ -123,15 +137,15 @@ impl Cutter {
         &self.cuts
     }
 
-    /// The encoder's files.
-    pub fn files(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(|file| file.path.as_path())
+    /// The encoder's files: what may go when all is cut.
+    pub fn own_files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().filter(|_| self.own).map(|file| file.path.as_path())
     }
 
     /// The bytes of one segment of MPEG-TS. Reads the files: blocks.
     pub fn segment(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
         let bytes = self.read(&cut.range())?;
-        let path = self.files().next().unwrap_or(Path::new(""));
+        let path = self.files.first().map_or(Path::new(""), |file| &file.path);
         match &self.codec {
             Codec::H264 { configs, grid, first_frame, shown } => {
                 let shown = shown.get(cut.range()).unwrap_or_default();
@@ -250,6 +264,16 @@ fn closed(files: &[Source], shown: &[u64], cut: &Cut) -> Result<(), Failure> {
         shown.first() == Some(&(cut.first_sample as u64)) && shown.iter().all(|&frame| range.contains(&index(frame)))
     });
     if key && own { Ok(()) } else { Err(broken(path, &format!("segment {} does not stand by itself", cut.segment))) }
+}
+
+fn video_cuts(grid: &Grid, chunk: &Chunk) -> Vec<Cut> {
+    let segments = chunk.first_segment..chunk.first_segment + chunk.segments;
+    let cut = |segment| {
+        let (first, frames) = grid.segment(segment);
+        let first_sample = index(first - chunk.first_frame);
+        Cut { segment, seconds: grid.rate.seconds(frames), first_sample, samples: index(frames) }
+    };
+    segments.map(cut).collect()
 }
 
 /// Sound is cut at the first frame that begins in each segment of video. A last

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::format::mp4;
 use crate::model::failure::Failure;
 use crate::model::media::Media;
+use crate::plan::copy::Top;
 use crate::plan::hls::plan;
 use crate::plan::settings::HlsSettings;
 use crate::source::Arrival;
@@ -124,7 +125,9 @@ async fn open(arrival: &Arrival, folder: &Path, settings: &HlsSettings, cx: &Con
     let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &path, settings.limits.streams, &cx.cancel).await?;
     let known =
         media.video.as_ref().is_some_and(|video| !video.pixel_format.is_empty() && !video.timeline.spans.is_empty());
-    if !known || plan(&media, settings).is_err() {
+    // Whether a source can be copied is seen only when it is whole.
+    let encoded = || plan(&media, settings).is_ok_and(|plan| plan.top != Top::Copied);
+    if !known || !encoded() {
         return Err(Failure::temporary("not told by the index alone"));
     }
     Ok(Head { serial: arrival.serial, path, media })

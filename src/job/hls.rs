@@ -21,6 +21,7 @@ use crate::source::{Arrival, FetchContext, Fetched, Identity};
 use crate::tool::ffprobe;
 
 use super::chunk::{self, Part};
+use super::copy::{self, Original};
 use super::early::{self, Head};
 use super::publish::{self, Provenance};
 use super::work::{Stored, Target, Work};
@@ -153,7 +154,8 @@ impl Job<'_> {
     async fn whole(&self, fetched: &Fetched) -> Result<Outcome, Failure> {
         let streams = self.settings.limits.streams;
         let media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, streams, &self.cx.cancel).await?;
-        let work = self.work(media, fetched.path.clone(), None)?;
+        let planned = copy::decide(&media, &fetched.path, self.settings).await?;
+        let work = self.work((media, planned), fetched.path.clone(), None);
         self.aim(&work, fetched).await?;
         let made = all_chunks(&work).await;
         self.publish(&work, made, fetched).await
@@ -167,7 +169,8 @@ impl Job<'_> {
         arrival: watch::Receiver<Option<Arrival>>,
     ) -> Result<Outcome, Detour> {
         let serial = head.serial;
-        let work = self.work(head.media, head.path, Some(arrival))?;
+        let planned = (plan(&head.media, self.settings)?, None);
+        let work = self.work((head.media, planned), head.path, Some(arrival));
         let arriving = async {
             let fetched = fetching.await?;
             fault::point("fetched");
@@ -185,20 +188,20 @@ impl Job<'_> {
 
     fn work(
         &self,
-        media: Media,
+        (media, (plan, original)): (Media, (HlsPlan, Option<Arc<Original>>)),
         source: PathBuf,
         arrival: Option<watch::Receiver<Option<Arrival>>>,
-    ) -> Result<Work<'_>, Failure> {
-        let plan = plan(&media, self.settings)?;
+    ) -> Work<'_> {
         for warning in &plan.warnings {
             (self.report)(What::Warning { message: warning.clone() });
         }
         fault::point("planned");
-        Ok(Work {
+        Work {
             cx: self.cx,
             settings: self.settings,
             media,
             plan,
+            original,
             source,
             folder: self.folder,
             id: &self.identity.id,
@@ -208,7 +211,7 @@ impl Job<'_> {
             stored: Stored::default(),
             arrival,
             target: SetOnce::new(),
-        })
+        }
     }
 
     /// Names the generation, which takes the digest of the whole source, and finds what is there of it.

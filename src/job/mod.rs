@@ -1,6 +1,7 @@
 //! What a job does, top to bottom, and what it works with.
 
 pub mod chunk;
+pub mod copy;
 pub mod cut;
 pub mod done;
 pub mod early;

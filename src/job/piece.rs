@@ -89,11 +89,17 @@ impl Effort<'_> {
     /// are the same: what a rendition is made of does not depend on the others.
     async fn passes(&self, video: &Video, piece: &Piece, entry: Entry) -> Result<Made, Failure> {
         let Work { settings, plan, cx, source, media, .. } = self.work;
-        let renditions = plan.video.len();
+        let (first, renditions) = (plan.first_encoded(), plan.video.len());
         let is_last = piece.chunk + 1 == plan.grid.chunks();
-        let spare = if is_last && renditions > 1 { cx.lanes.cpu.try_acquire(1) } else { None };
-        let groups = if spare.is_some() { vec![(0, 1), (1, renditions)] } else { vec![(0, renditions)] };
-        let passes: &[Pass] = if settings.two_pass { &[Pass::First, Pass::Second] } else { &[Pass::Only] };
+        let spare = if is_last && renditions > first + 1 { cx.lanes.cpu.try_acquire(1) } else { None };
+        let (groups, passes): (_, &[Pass]) = match (&spare, settings.two_pass) {
+            // Where all is copied, the source is decoded all the same: it may be damaged.
+            _ if first == renditions => (vec![(0, 1)], &[Pass::Look]),
+            (Some(_), false) => (vec![(first, first + 1), (first + 1, renditions)], &[Pass::Only]),
+            (Some(_), true) => (vec![(first, first + 1), (first + 1, renditions)], &[Pass::First, Pass::Second]),
+            (None, false) => (vec![(first, renditions)], &[Pass::Only]),
+            (None, true) => (vec![(first, renditions)], &[Pass::First, Pass::Second]),
+        };
         let mut made = Made { cpu_seconds: 0.0, damage: None, last: None };
         for (done, &pass) in passes.iter().enumerate() {
             let runs = groups.iter().map(|&wanted| {
@@ -122,7 +128,7 @@ impl Effort<'_> {
         #[expect(clippy::cast_precision_loss, reason = "one pass or two")]
         let (done, passes) = (done as f64, passes as f64);
         let progress = |made: f64| {
-            if input.wanted.0 == 0 {
+            if input.wanted.0 <= plan.first_encoded() {
                 self.progress(piece, (done + (made / seconds).clamp(0.0, 1.0)) / passes);
             }
         };

@@ -17,6 +17,7 @@ use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
 use crate::source::Arrival;
 
+use super::copy::Original;
 use super::{Context, Report};
 
 /// A decoder reads ahead of the picture it gives out, by at most 16 frames of
@@ -36,6 +37,8 @@ pub struct Work<'a> {
     pub media: Media,
     /// What is made of it.
     pub plan: HlsPlan,
+    /// The source as a rendition, if it is one.
+    pub original: Option<Arc<Original>>,
     /// The source, or as much of it as is here.
     pub source: PathBuf,
     /// The item's work folder.

@@ -64,6 +64,8 @@ pub struct Input<'a> {
 pub enum Pass {
     /// Constant quality under a cap: the only run.
     Only,
+    /// Decodes, to see whether the source is whole, and encodes nothing.
+    Look,
     /// Measures, writes nothing but statistics.
     First,
     /// Spends the bits by the statistics of the first.
@@ -97,6 +99,7 @@ pub fn piece(
     settings: &HlsSettings,
     folder: &Path,
 ) -> Vec<OsString> {
+    let share = usize::try_from(at.0.chunk).ok().and_then(|chunk| plan.shares.get(chunk)).copied().unwrap_or(1.0);
     let (Input { source, container, video, entry, wanted }, (piece, pass)) = (input, at);
     let mut arguments = opening();
     arguments.extend(words("-noautorotate -threads 1 -copyts"));
@@ -108,11 +111,16 @@ pub fn piece(
     arguments.push("-filter_complex".into());
     arguments.push(filter::graph(video, &plan.grid, piece, plan.start, (&plan.video, *wanted)).into());
     for (number, rendition) in plan.video.iter().enumerate().take(wanted.1).skip(wanted.0) {
-        arguments.extend(words(&format!("-map [v{number}] -c:v libx264 -threads 1 -fps_mode passthrough")));
-        arguments.extend(encoder(piece, rendition, settings, pass));
+        arguments.extend(words(&format!("-map [v{number}] -fps_mode passthrough")));
+        if pass == Pass::Look {
+            arguments.extend(words("-an -sn -dn -f null -"));
+            continue;
+        }
+        arguments.extend(words("-c:v libx264 -threads 1"));
+        arguments.extend(encoder(piece, rendition, (settings, share), pass));
         let statistics = statistics(folder, piece.chunk, number);
         match pass {
-            Pass::Only => {}
+            Pass::Only | Pass::Look => {}
             Pass::First => arguments.extend(["-pass".into(), "1".into(), "-passlogfile".into(), statistics.into()]),
             Pass::Second => arguments.extend(["-pass".into(), "2".into(), "-passlogfile".into(), statistics.into()]),
         }
@@ -194,14 +202,14 @@ fn seek(video: &Video, container: &str, plan: &HlsPlan, piece: &Piece) -> f64 {
     key.copied().unwrap_or(plan.start) - BEFORE_KEY_FRAME
 }
 
-fn encoder(piece: &Piece, rendition: &Rendition, settings: &HlsSettings, pass: Pass) -> Vec<OsString> {
+fn encoder(piece: &Piece, rendition: &Rendition, (settings, share): (&HlsSettings, f64), pass: Pass) -> Vec<OsString> {
     let Rendition { crf, max_kbps, .. } = rendition;
-    let max_kbps = f64::from(*max_kbps) * settings.profile.rate;
+    let max_kbps = f64::from(*max_kbps) * settings.profile.rate * share;
     let ends = piece.key_frames.iter().skip(1).copied().chain([piece.frames]);
     let group = piece.key_frames.iter().zip(ends).map(|(key, end)| end - key).max().unwrap_or(piece.frames);
     let profile = &settings.profile;
     let quality = match pass {
-        Pass::Only => format!("-crf {:.2}", crf + profile.crf_shift),
+        Pass::Only | Pass::Look => format!("-crf {:.2}", crf + profile.crf_shift),
         Pass::First | Pass::Second => format!("-b:v {:.0}k", max_kbps * 0.9),
     };
     let mut arguments = words(&format!(

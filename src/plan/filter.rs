@@ -97,6 +97,12 @@ fn first_scale(video: &Video, width: u32, height: u32) -> String {
     )
 }
 
+/// Whether the colours are right as they are: BT.709 in limited range.
+pub fn is_plain(video: &Video) -> bool {
+    let hdr = video.transfer.as_deref().is_some_and(|transfer| HDR.contains(&transfer));
+    !hdr && !full_range(video) && matrix(video) == "bt709"
+}
+
 fn full_range(video: &Video) -> bool {
     video.range.as_deref() == Some("pc") || video.pixel_format.starts_with("yuvj")
 }

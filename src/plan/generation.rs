@@ -12,10 +12,11 @@ const FORMAT: &str = "forebay-hls-2";
 /// A digest of the settings that shape a package, for "was this made with the same settings?".
 pub fn settings_digest(settings: &HlsSettings) -> String {
     let mut text = format!(
-        "{FORMAT}\nsegment {}\nkey-frames {}\ntwo-pass {}\naudio {}\naccept-damaged {}\nprofile {} {} {} {}\n",
+        "{FORMAT}\nsegment {}\nkey-frames {}\ntwo-pass {}\ncopy {:?}\naudio {}\naccept-damaged {}\nprofile {} {} {} {}\n",
         settings.segment_seconds,
         settings.key_frame_seconds,
         settings.two_pass,
+        settings.copy_over,
         settings.audio_kbps,
         settings.accept_damaged,
         settings.profile.preset,

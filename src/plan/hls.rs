@@ -3,6 +3,8 @@
 use crate::model::failure::Failure;
 use crate::model::media::{Audio, Media, Video};
 use crate::plan::audio::{AudioRendition, renditions};
+use crate::plan::budget;
+use crate::plan::copy::{self, Top};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, ladder, upright_size};
 use crate::plan::rate::output_rate;
@@ -28,6 +30,10 @@ pub struct HlsPlan {
     pub start: f64,
     /// The video renditions, largest first.
     pub video: Vec<Rendition>,
+    /// For each chunk, its part of the renditions' caps: 1 on average.
+    pub shares: Vec<f64>,
+    /// Where the largest of them comes from.
+    pub top: Top,
     /// The audio renditions.
     pub audio: Vec<AudioRendition>,
     /// What the user should know, one line each.
@@ -36,6 +42,15 @@ pub struct HlsPlan {
 
 /// Decides what to make of `media`, or refuses it with the reason.
 pub fn plan(media: &Media, settings: &HlsSettings) -> Result<HlsPlan, Failure> {
+    decide(media, settings, None)
+}
+
+/// Decides what to make of `media` if it cannot be copied, `because` its bytes say more than its packets.
+pub fn plan_encoding(media: &Media, settings: &HlsSettings, because: String) -> Result<HlsPlan, Failure> {
+    decide(media, settings, Some(because))
+}
+
+fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> Result<HlsPlan, Failure> {
     let video = media.video.as_ref().ok_or_else(|| no_video(media))?;
     within_limits(media, video, &settings.limits)?;
     let mut warnings = media.skipped.clone();
@@ -58,11 +73,26 @@ pub fn plan(media: &Media, settings: &HlsSettings) -> Result<HlsPlan, Failure> {
     let audio_end = media.audio.iter().map(|track| track.end).fold(start, f64::max);
     let seconds = if audio_end - video.timeline.end > 1.0 { audio_end - start } else { video_seconds };
     let rate = output_rate(video);
+    let renditions_of_picture = ladder(video, &settings.rungs);
     let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
-    Ok(HlsPlan { grid, start, video: ladder(video, &settings.rungs), audio: renditions(&media.audio), warnings })
+    let edges = match (not_copied, renditions_of_picture.first()) {
+        (None, Some(largest)) => copy::edges(video, largest, (rate, start, grid.frames), settings),
+        (because, _) => Err(because.unwrap_or_default()),
+    };
+    let (grid, top) = match edges {
+        Ok(edges) => (Grid::with_edges(rate, edges), Top::Copied),
+        Err(because) => (grid, Top::Encoded { because }),
+    };
+    let shares = budget::shares(&video.timeline, &grid, start);
+    Ok(HlsPlan { grid, start, video: renditions_of_picture, shares, top, audio: renditions(&media.audio), warnings })
 }
 
 impl HlsPlan {
+    /// The first of the video renditions that is encoded.
+    pub fn first_encoded(&self) -> usize {
+        usize::from(self.top == Top::Copied)
+    }
+
     /// Objects of the package: a segment and a playlist for every rendition, the manifest, the pointer.
     /// The last segment of sound may be missing where the last one of the picture is a blink.
     pub fn objects(&self) -> u64 {
@@ -72,9 +102,11 @@ impl HlsPlan {
 
     /// One line for people: `1080p 720p 360p + audio-eng`.
     pub fn summary(&self) -> String {
-        let rungs = self.video.iter().map(|one| one.name.as_str());
+        let rungs = self.video.iter().enumerate().map(|(number, one)| {
+            if number < self.first_encoded() { format!("{} (copied)", one.name) } else { one.name.clone() }
+        });
         let tracks = self.audio.iter().map(|one| one.folder.as_str());
-        let (rungs, tracks): (Vec<&str>, Vec<&str>) = (rungs.collect(), tracks.collect());
+        let (rungs, tracks): (Vec<String>, Vec<&str>) = (rungs.collect(), tracks.collect());
         if tracks.is_empty() {
             return format!("{} (no sound)", rungs.join(" "));
         }
@@ -181,6 +213,7 @@ pub(crate) mod tests {
             segment_seconds: 6.0,
             key_frame_seconds: 2.0,
             two_pass: false,
+            copy_over: None,
             audio_kbps: 128,
             encryption: None,
             accept_damaged: false,

@@ -1,6 +1,8 @@
 //! Decisions without side effects: what to make of a source, and how.
 
 pub mod audio;
+pub mod budget;
+pub mod copy;
 pub mod decoded;
 pub mod encode;
 pub mod filter;

@@ -13,6 +13,9 @@ pub struct HlsSettings {
     pub segment_seconds: f64,
     /// Longest time between key frames in seconds, so that seeking is quick (Apple 1.13 wants 2).
     pub key_frame_seconds: f64,
+    /// The largest rendition is the source itself where that does, and has at most this many times
+    /// the rung's cap; `None` encodes it always.
+    pub copy_over: Option<f64>,
     /// Exact average bitrates by two passes instead of capped quality.
     pub two_pass: bool,
     /// Bitrate of stereo AAC in kb/s.

@@ -7,6 +7,7 @@
 
 mod browser;
 mod cli;
+mod copy;
 mod inputs;
 mod names;
 mod package;

@@ -52,7 +52,9 @@ impl Sandbox {
             fs::create_dir_all(folder.path().join(name)).unwrap();
         }
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        Self { folder, mark, variables: Vec::new(), runs: AtomicU64::new(0) }
+        // Whether the small clips of the tests happen to be fit to copy is a matter of `copy.rs` alone.
+        let variables = vec![("FOREBAY_HLS__COPY".into(), "false".into())];
+        Self { folder, mark, variables, runs: AtomicU64::new(0) }
     }
 
     /// A path inside.
