@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn segments_follow_the_key_frames_of_the_source() {
         check(&source(50), &copying(), Ok(&[(0, 150), (150, 100)]));
-        check(&source(110), &copying(), Ok(&[(0, 110), (110, 110), (220, 30)]));
+        check(&source(110), &copying(), Ok(&[(0, 110), (110, 140)]));
         check(&source(250), &copying(), Ok(&[(0, 250)]));
     }
 

@@ -44,7 +44,7 @@ fn the_defaults_are_complete_and_right() {
     let settings = config.hls_settings(None, None).unwrap();
     let rungs: Vec<(&str, u32, u32)> =
         settings.rungs.iter().map(|rung| (rung.name.as_str(), rung.short_side, rung.max_kbps)).collect();
-    assert_eq!(rungs, [("360p", 360, 410), ("720p", 720, 940), ("1080p", 1080, 2200)]);
+    assert_eq!(rungs, [("360p", 360, 425), ("720p", 720, 975), ("1080p", 1080, 2290)]);
     assert_eq!((settings.profile.name.as_str(), settings.profile.preset.as_str()), ("balanced", "veryfast"));
     assert!(config.effective().iter().all(|setting| setting.origin == "default"));
 }
@@ -91,7 +91,7 @@ fn ladders_are_named_listed_or_written_out() {
     };
     assert_eq!(names(&config.hls.ladder), ["tiny 26", "900p 24"]);
     assert_eq!(names("web"), ["tiny 26", "1080p 22"]);
-    assert_eq!(names("360p, 720p"), ["360p 17", "720p 18"]);
+    assert_eq!(names("360p, 720p"), ["360p 18", "720p 20"]);
     let failure = config.ladder("999p").unwrap_err();
     assert_eq!(failure.what, "there is no rung `999p`");
     assert_eq!(
