@@ -107,8 +107,12 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         };
         let most = f64::from(one.max_kbps) * settings.profile.rate;
         lines.push(format!(
-            "  encode     {:<9} {}x{}, x264 {} {quality}, at most {most:.0} kb/s",
-            one.name, one.width, one.height, settings.profile.preset
+            "  encode     {:<9} {}x{}, {} {} {quality}, at most {most:.0} kb/s",
+            one.name,
+            one.width,
+            one.height,
+            one.codec.encoder().trim_start_matches("lib"),
+            settings.profile.preset
         ));
         kbps += most;
         megapixels += f64::from(one.width * one.height) * grid.rate.as_f64() / 1e6;

@@ -93,6 +93,7 @@ fn read_key(text: &str) -> Option<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::settings::Method;
 
     #[test]
     fn the_master_key_is_made_once_and_kept_private() {
@@ -108,7 +109,12 @@ mod tests {
     fn keys_are_not_put_where_the_videos_are() {
         let folder = tempfile::tempdir().unwrap();
         let to = folder.path().join("cdn");
-        let wish = |keys: &Path| EncryptWish { key_uri: "k".into(), keys: Some(keys.into()), rotate: 0 };
+        let wish = |keys: &Path| EncryptWish {
+            method: Method::Aes128,
+            key_uri: "k".into(),
+            keys: Some(keys.into()),
+            rotate: 0,
+        };
         assert!(key_folder(&wish(&to.join("keys")), &to.to_string_lossy(), folder.path()).is_err());
         assert!(key_folder(&wish(&folder.path().join("x/../cdn/keys")), &to.to_string_lossy(), folder.path()).is_err());
         assert!(!to.exists(), "a refusal leaves nothing behind");

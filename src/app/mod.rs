@@ -19,7 +19,7 @@ use crate::job::{Context, Lanes};
 use crate::model::failure::Failure;
 use crate::model::item::Item;
 use crate::pipeline::lane::Lane;
-use crate::plan::settings::{Encryption, HlsSettings};
+use crate::plan::settings::{Codec, Encryption, HlsSettings};
 use crate::scratch::file::{self, Privacy};
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
@@ -74,10 +74,15 @@ async fn context(
     let scratch = config.scratch.folder.clone().unwrap_or_else(|| state.join("scratch"));
     make_folder(&scratch, "scratch")?;
     let storage = storage::open(&request.to, Privacy::Public)?;
+    let ffmpeg = find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?;
+    if config.hls.codecs != [Codec::H264] {
+        let wanted: Vec<&str> = config.hls.codecs.iter().map(|codec| codec.encoder()).collect();
+        find::encoders(&ffmpeg.ffmpeg, &wanted).await?;
+    }
     Ok(Context {
         lanes: lanes(config),
         sources: Sources::new(source_settings(config))?,
-        ffmpeg: find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?,
+        ffmpeg,
         destination: storage.address("."),
         storage,
         keys,

@@ -156,7 +156,11 @@ fn encoders_found(lines: &[String]) -> Finding {
     let has = |name: &str| lines.iter().any(|line| line.split_whitespace().nth(1) == Some(name));
     let missing: Vec<&str> = ["libx264", "aac"].into_iter().filter(|name| !has(name)).collect();
     if missing.is_empty() {
-        return Finding::ok("encoders", "libx264, aac".into());
+        let more = |&(encoder, codec): &(&str, &str)| {
+            if has(encoder) { encoder.to_owned() } else { format!("no {encoder}, so no --codec {codec}") }
+        };
+        let more: Vec<String> = [("libx265", "hevc"), ("libsvtav1", "av1")].iter().map(more).collect();
+        return Finding::ok("encoders", format!("libx264, aac, {}", more.join(", ")));
     }
     Finding::fail("encoders", format!("ffmpeg lacks {}", missing.join(" and ")))
         .todo("apt-get install ffmpeg, whose build has both")

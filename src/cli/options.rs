@@ -12,6 +12,7 @@ use crate::model::job::HLS_OPTIONS;
 /// What shapes a package.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "The package")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct PackageArgs {
     /// Renditions to make: rungs such as `360p,720p,1080p`, or a ladder of the settings.
     #[arg(long, value_name = "RUNGS|NAME")]
@@ -28,6 +29,15 @@ pub(super) struct PackageArgs {
     /// Length of a segment, such as `6s`.
     #[arg(long, value_name = "TIME")]
     segment: Option<String>,
+    /// What segments are: `ts` or `fmp4` (CMAF).
+    #[arg(long, value_name = "CONTAINER")]
+    container: Option<String>,
+    /// A manifest of MPEG-DASH too, for the same segments; needs fmp4.
+    #[arg(long)]
+    dash: bool,
+    /// Codecs of the picture, a ladder for each, such as `h264,hevc,av1`; those after h264 need fmp4.
+    #[arg(long, value_name = "CODECS")]
+    codec: Option<String>,
     /// Publish what can be decoded of a damaged source instead of failing.
     #[arg(long)]
     accept_damaged: bool,
@@ -54,11 +64,11 @@ pub(super) struct MachineArgs {
     scratch_limit: Option<String>,
 }
 
-/// AES-128 of the segments.
+/// Encryption of the segments.
 #[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "Encryption")]
 pub(super) struct EncryptArgs {
-    /// `aes-128` encrypts every segment; `none` is the default.
+    /// `aes-128` encrypts whole segments, `cbcs` samples (fmp4); `none` is the default.
     #[arg(long, value_name = "METHOD")]
     encrypt: Option<String>,
     /// Where players get a key: a URI with {key} for its name and, if wanted, {id} for the video's.
@@ -139,6 +149,9 @@ impl PackageArgs {
         flags.text("--ladder", "hls.ladder", self.ladder.as_ref());
         flags.text("--profile", "hls.profile", self.profile.as_ref());
         flags.text("--segment", "hls.segment", self.segment.as_ref());
+        flags.text("--container", "hls.container", self.container.as_ref());
+        flags.switch("--dash", "hls.dash", self.dash);
+        flags.text("--codec", "hls.codec", self.codec.as_ref());
         flags.switch("--two-pass", "hls.two-pass", self.two_pass);
         flags.text("--no-copy", "hls.copy", self.no_copy.then(|| "false".to_owned()).as_ref());
         flags.switch("--accept-damaged", "hls.accept-damaged", self.accept_damaged);

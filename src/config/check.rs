@@ -14,7 +14,7 @@ use super::{Config, Effective, EncryptWish, Hls, Lanes, Network, Queue, Scratch,
 use crate::model::id;
 use crate::model::job::label_set;
 use crate::model::secret::masked_url;
-use crate::plan::settings::{Limits, Profile, Rung};
+use crate::plan::settings::{Codec, Container, Limits, Method, Profile, Rung};
 
 /// x264's presets, quickest first.
 const PRESETS: &[&str] =
@@ -120,22 +120,80 @@ impl Reader<'_> {
     fn hls(&self, ladders: &BTreeMap<String, Vec<Rung>>, rungs: &BTreeMap<String, Rung>) -> Result<Hls, ConfigError> {
         let wanted = self.text("hls.ladder");
         ladder(wanted, ladders, rungs).map_err(|(what, hint)| self.wrong("hls.ladder", &format!("{what}; {hint}")))?;
-        self.choice("hls.container", &["ts"])?;
-        let encrypt = self.choice("hls.encrypt", &["none", "aes-128"])? == "aes-128";
+        let container = match self.choice("hls.container", &["ts", "fmp4"])? {
+            "fmp4" => Container::Fmp4,
+            _ => Container::Ts,
+        };
+        let (dash, encrypt) = (self.switch("hls.dash"), self.method()?);
+        self.fits_together(container, dash, encrypt)?;
         let copy_over = self.number("hls.copy-over", 0.1..=100.0)?;
         Ok(Hls {
+            container,
+            dash,
+            codecs: self.codecs(container, encrypt)?,
             ladder: wanted.into(),
             segment_seconds: self.time("hls.segment", 1.0..=60.0)?.as_secs_f64(),
             key_frame_seconds: self.time("hls.key-frames", 0.5..=60.0)?.as_secs_f64(),
             copy_over: self.switch("hls.copy").then_some(copy_over),
             two_pass: self.switch("hls.two-pass"),
             audio_kbps: self.small("hls.audio-bitrate", 32..=512)?,
-            encrypt: if encrypt { Some(self.encrypt()?) } else { None },
+            encrypt: encrypt.map(|method| self.encrypt(method)).transpose()?,
             accept_damaged: self.switch("hls.accept-damaged"),
         })
     }
 
-    fn encrypt(&self) -> Result<EncryptWish, ConfigError> {
+    fn method(&self) -> Result<Option<Method>, ConfigError> {
+        Ok(match self.choice("hls.encrypt", &["none", "aes-128", "cbcs"])? {
+            "aes-128" => Some(Method::Aes128),
+            "cbcs" => Some(Method::Cbcs),
+            _ => None,
+        })
+    }
+
+    /// What one setting makes of another.
+    fn fits_together(&self, container: Container, dash: bool, encrypt: Option<Method>) -> Result<(), ConfigError> {
+        if encrypt == Some(Method::Cbcs) && container == Container::Ts {
+            return Err(self.wrong("hls.encrypt", "`cbcs` needs `hls.container = \"fmp4\"` (--container fmp4)"));
+        }
+        if dash && container == Container::Ts {
+            return Err(self.wrong("hls.dash", "DASH needs `hls.container = \"fmp4\"` (--container fmp4)"));
+        }
+        if dash && encrypt == Some(Method::Aes128) {
+            return Err(
+                self.wrong("hls.dash", "DASH has no whole-segment AES-128: take `--encrypt cbcs`, or no --dash")
+            );
+        }
+        if encrypt == Some(Method::Cbcs) && self.whole("hls.rotate", 0..=1_000_000)? != 0 {
+            return Err(self.wrong("hls.rotate", "`cbcs` has one key for a video: give 0"));
+        }
+        Ok(())
+    }
+
+    fn codecs(&self, container: Container, encrypt: Option<Method>) -> Result<Vec<Codec>, ConfigError> {
+        let known = [Codec::H264, Codec::Hevc, Codec::Av1];
+        let mut codecs = Vec::new();
+        for name in self.text("hls.codec").split(',').map(str::trim) {
+            let codec = known.into_iter().find(|codec| codec.name() == name);
+            match codec.filter(|codec| !codecs.contains(codec)) {
+                Some(codec) => codecs.push(codec),
+                None => return Err(self.wrong("hls.codec", "give h264, hevc, av1, or several with commas between")),
+            }
+        }
+        if codecs != [Codec::H264] && container == Container::Ts {
+            return Err(self.wrong("hls.codec", "HEVC and AV1 need `hls.container = \"fmp4\"` (--container fmp4)"));
+        }
+        if codecs != [Codec::H264] && encrypt == Some(Method::Cbcs) {
+            return Err(self.wrong("hls.codec", "`cbcs` encrypts H.264: give `h264` alone"));
+        }
+        if codecs != [Codec::H264] && self.switch("hls.two-pass") {
+            return Err(
+                self.wrong("hls.two-pass", "two passes are made of H.264: give `--codec h264`, or no --two-pass")
+            );
+        }
+        Ok(codecs)
+    }
+
+    fn encrypt(&self, method: Method) -> Result<EncryptWish, ConfigError> {
         let (key_uri, rotate) = (self.text("hls.key-uri"), self.whole("hls.rotate", 0..=1_000_000)?);
         // The URI stands between quotes in a playlist, one line each.
         let unfit = |character: char| character.is_control() || character.is_whitespace() || character == '"';
@@ -144,7 +202,7 @@ impl Reader<'_> {
                           {key} becomes the key's name";
             return Err(self.wrong("hls.key-uri", wanted));
         }
-        Ok(EncryptWish { key_uri: key_uri.into(), keys: self.path("hls.keys"), rotate })
+        Ok(EncryptWish { method, key_uri: key_uri.into(), keys: self.path("hls.keys"), rotate })
     }
 
     fn network(&self) -> Result<Network, ConfigError> {

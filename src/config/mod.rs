@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::failure::Failure;
-use crate::plan::settings::{Encryption, HlsSettings, Limits, Profile, Rung};
+use crate::plan::settings::{Codec, Container, Encryption, HlsSettings, Limits, Method, Profile, Rung};
 
 pub mod error;
 pub mod layer;
@@ -83,7 +83,13 @@ pub struct Hls {
     pub two_pass: bool,
     /// Bitrate of stereo AAC.
     pub audio_kbps: u32,
-    /// AES-128, if asked for.
+    /// What segments are.
+    pub container: Container,
+    /// A manifest of MPEG-DASH too.
+    pub dash: bool,
+    /// The codecs of the picture.
+    pub codecs: Vec<Codec>,
+    /// Encryption, if asked for.
     pub encrypt: Option<EncryptWish>,
     /// Publish what can be decoded of a damaged source.
     pub accept_damaged: bool,
@@ -92,6 +98,8 @@ pub struct Hls {
 /// Encryption as asked for: everything but the master key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncryptWish {
+    /// Whole segments, or samples.
+    pub method: Method,
     /// Template of the key's URI in playlists, with `{key}` and perhaps `{id}`.
     pub key_uri: String,
     /// Folder that receives the key files; `None` is `keys` in the state folder.
@@ -197,6 +205,9 @@ impl Config {
             copy_over: self.hls.copy_over,
             two_pass: self.hls.two_pass,
             audio_kbps: self.hls.audio_kbps,
+            container: self.hls.container,
+            dash: self.hls.dash,
+            codecs: self.hls.codecs.clone(),
             encryption,
             accept_damaged: self.hls.accept_damaged,
             limits: self.limits,
@@ -212,6 +223,6 @@ impl Config {
 impl EncryptWish {
     /// The wish with the master key that makes it possible.
     pub fn with_master_key(&self, master_key: crate::model::secret::Secret) -> Encryption {
-        Encryption { master_key, key_uri: self.key_uri.clone(), rotate: self.rotate }
+        Encryption { method: self.method, master_key, key_uri: self.key_uri.clone(), rotate: self.rotate }
     }
 }

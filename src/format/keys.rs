@@ -40,6 +40,16 @@ impl KeyRing {
         self.derive(&format!("iv {rendition} {segment}"))
     }
 
+    /// The IV of all samples of one rendition, where samples are encrypted and not whole segments.
+    pub fn constant_iv(&self, rendition: &str) -> [u8; 16] {
+        self.derive(&format!("iv {rendition}"))
+    }
+
+    /// The id of the first key: the bytes of its name.
+    pub fn key_id(&self) -> [u8; 16] {
+        self.derive("name 0")
+    }
+
     /// How many different keys `segments` segments use.
     pub fn keys(&self, segments: u64) -> impl Iterator<Item = SegmentKey> + '_ {
         let step = if self.rotate == 0 { segments.max(1) } else { self.rotate };
@@ -67,6 +77,8 @@ mod tests {
         assert_ne!(one.key(0), ring("b").key(0));
         assert_eq!(one.keys(7).count(), 3);
         assert_ne!(one.iv("720p", 0), one.iv("360p", 0));
+        assert_ne!(one.constant_iv("720p"), one.constant_iv("360p"));
+        assert_eq!(hex::encode(one.key_id()), one.key(0).name);
         assert_ne!(hex::decode(&one.key(0).name).unwrap(), one.key(0).key.expose());
     }
 }

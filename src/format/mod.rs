@@ -3,11 +3,17 @@
 pub mod aac;
 pub mod adts;
 pub mod aes128;
+pub mod cbcs;
+pub mod fmp4;
 pub mod h264;
+pub mod h264_slice;
 pub mod keys;
 pub mod mp4;
+pub mod mpd_write;
 pub mod playlist;
 pub mod playlist_write;
+pub mod protection;
 pub mod sps;
 pub mod ts_read;
 pub mod ts_write;
+pub mod video;

@@ -29,7 +29,9 @@ pub struct Sample {
 pub struct Track {
     /// Units a second.
     pub timescale: u32,
-    /// `avcC` of H.264, or the `AudioSpecificConfig` of AAC.
+    /// Its sample entry: `avc1`, `hvc1`, `av01` or `mp4a`.
+    pub entry: [u8; 4],
+    /// `avcC`, `hvcC` or `av1C` of pictures, or the `AudioSpecificConfig` of AAC.
     pub config: Vec<u8>,
     /// The samples in decoding order.
     pub samples: Vec<Sample>,
@@ -79,7 +81,7 @@ pub fn nth_track(moov: &[u8], number: u32) -> Result<Track, Mp4Error> {
     let timescale = be32(mdhd, if mdhd.first() == Some(&1) { 20 } else { 12 }).ok_or(Mp4Error("short `mdhd`"))?;
     let stbl = inside(mdia, &[*b"minf", *b"stbl"])?;
     let table = |name| child(stbl, name);
-    let config = config(table(*b"stsd").ok_or(Mp4Error("no `stsd`"))?)?;
+    let (entry, config) = config(table(*b"stsd").ok_or(Mp4Error("no `stsd`"))?)?;
     let sizes = sizes(table(*b"stsz").ok_or(Mp4Error("no `stsz`"))?)?;
     let offsets = offsets(table(*b"stco"), table(*b"co64"), table(*b"stsc"), &sizes)?;
     let durations = runs(table(*b"stts").ok_or(Mp4Error("no `stts`"))?, sizes.len())?;
@@ -95,21 +97,26 @@ pub fn nth_track(moov: &[u8], number: u32) -> Result<Track, Mp4Error> {
             .as_ref()
             .is_none_or(|keys| keys.binary_search(&(u32::try_from(number + 1).unwrap_or(u32::MAX))).is_ok()),
     });
-    Ok(Track { timescale, config, samples: samples.collect() })
+    Ok(Track { timescale, entry, config, samples: samples.collect() })
 }
 
-fn config(stsd: &[u8]) -> Result<Vec<u8>, Mp4Error> {
+/// The sample entry and what it says of the codec.
+fn config(stsd: &[u8]) -> Result<([u8; 4], Vec<u8>), Mp4Error> {
     let entry = stsd.get(8..).ok_or(Mp4Error("short `stsd`"))?;
     let (kind, body) = boxes(entry).next().ok_or(Mp4Error("empty `stsd`"))?;
-    match &kind {
-        // A visual sample entry has 78 bytes before its boxes, an audio one 28.
-        b"avc1" => child(body.get(78..).unwrap_or_default(), *b"avcC").map(<[u8]>::to_vec).ok_or(Mp4Error("no `avcC`")),
+    // A visual sample entry has 78 bytes before its boxes, an audio one 28.
+    let video = |name| child(body.get(78..).unwrap_or_default(), name).map(<[u8]>::to_vec);
+    let config = match &kind {
+        b"avc1" => video(*b"avcC").ok_or(Mp4Error("no `avcC`"))?,
+        b"hvc1" => video(*b"hvcC").ok_or(Mp4Error("no `hvcC`"))?,
+        b"av01" => video(*b"av1C").ok_or(Mp4Error("no `av1C`"))?,
         b"mp4a" => {
             let esds = child(body.get(28..).unwrap_or_default(), *b"esds").ok_or(Mp4Error("no `esds`"))?;
-            audio_config(esds.get(4..).unwrap_or_default()).ok_or(Mp4Error("no `AudioSpecificConfig`"))
+            audio_config(esds.get(4..).unwrap_or_default()).ok_or(Mp4Error("no `AudioSpecificConfig`"))?
         }
-        _ => Err(Mp4Error("an unexpected codec")),
-    }
+        _ => return Err(Mp4Error("an unexpected codec")),
+    };
+    Ok((kind, config))
 }
 
 /// The `DecoderSpecificInfo` (tag 5) within the descriptors of `esds` (ISO/IEC 14496-1, 7.2.6).

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::plan::audio::{AudioRendition, CHANNELS};
 use crate::plan::ladder::Rendition;
+use crate::plan::settings::Method;
 
 /// One finished segment, as a playlist needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,8 @@ pub struct Segment {
 /// `EXT-X-KEY` of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
+    /// Whole segments, or samples.
+    pub method: Method,
     /// Where players get the 16 bytes.
     pub uri: String,
     /// The initialisation vector.
@@ -58,21 +61,37 @@ pub struct Track<'a> {
     pub bandwidth: Bandwidth,
 }
 
-/// The media playlist of finished segments.
-pub fn media(target_duration: u64, segments: &[Segment]) -> String {
-    // Version 3: EXTINF in decimals (RFC 8216 §7); IV needs no more than 2.
+/// The media playlist of finished segments; `map` is the header that all of them need, if they do.
+pub fn media(target_duration: u64, map: Option<&str>, segments: &[Segment]) -> String {
+    // Version 3: EXTINF in decimals; 6: EXT-X-MAP (RFC 8216 §7). Keys need no more.
+    let version = if map.is_some() { 6 } else { 3 };
     let mut text = format!(
-        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:{target_duration}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_duration}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n"
     );
+    if let Some(map) = map {
+        // Before any key, so it is in the clear.
+        put(&mut text, format_args!("#EXT-X-MAP:URI=\"{map}\"\n"));
+    }
+    let mut last: Option<&Key> = None;
     for segment in segments {
-        if let Some(key) = &segment.key {
-            let iv = hex::encode(key.iv);
-            put(&mut text, format_args!("#EXT-X-KEY:METHOD=AES-128,URI=\"{}\",IV=0x{iv}\n", key.uri));
+        if let Some(key) = segment.key.as_ref().filter(|key| last != Some(*key)) {
+            put(&mut text, format_args!("{}\n", key_tag(key)));
+            last = Some(key);
         }
         put(&mut text, format_args!("#EXTINF:{:.6},\n{}\n", segment.seconds, segment.file));
     }
     text.push_str("#EXT-X-ENDLIST\n");
     text
+}
+
+fn key_tag(key: &Key) -> String {
+    let (iv, uri) = (hex::encode(key.iv), &key.uri);
+    match key.method {
+        Method::Aes128 => format!("#EXT-X-KEY:METHOD=AES-128,URI=\"{uri}\",IV=0x{iv}"),
+        Method::Cbcs => format!(
+            "#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"{uri}\",IV=0x{iv},KEYFORMAT=\"identity\",KEYFORMATVERSIONS=\"1\""
+        ),
+    }
 }
 
 /// The master playlist, with every URI below the folder `generation`.
@@ -156,6 +175,7 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::settings::Codec;
 
     fn segment(seconds: f64, bytes: u64) -> Segment {
         Segment { file: "00000.ts".into(), seconds, bytes, key: None }
@@ -178,10 +198,10 @@ mod tests {
 
     #[test]
     fn a_media_playlist_is_complete() {
-        let key = Key { uri: "https://k/1".into(), iv: [0xab; 16] };
+        let key = Key { method: Method::Aes128, uri: "https://k/1".into(), iv: [0xab; 16] };
         let segments = [segment(6.006, 9), Segment { file: "00001.ts".into(), key: Some(key), ..segment(0.4, 9) }];
         assert_eq!(
-            media(6, &segments),
+            media(6, None, &segments),
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
              #EXTINF:6.006000,\n00000.ts\n\
              #EXT-X-KEY:METHOD=AES-128,URI=\"https://k/1\",IV=0xabababababababababababababababab\n\
@@ -190,8 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn the_header_stands_before_the_key() {
+        let key = Key { method: Method::Cbcs, uri: "https://k/1".into(), iv: [1; 16] };
+        let one = Segment { file: "00000.m4s".into(), key: Some(key), ..segment(2.0, 9) };
+        let text = media(2, Some("init.mp4"), &[one.clone(), one]);
+        assert!(text.contains(
+            "#EXT-X-MAP:URI=\"init.mp4\"\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI=\"https://k/1\",\
+             IV=0x01010101010101010101010101010101,KEYFORMAT=\"identity\",KEYFORMATVERSIONS=\"1\"\n#EXTINF"
+        ));
+        assert_eq!((text.matches("EXT-X-KEY").count(), text.contains("#EXT-X-VERSION:6\n")), (1, true));
+    }
+
+    #[test]
     fn a_master_playlist_names_everything() {
-        let rendition = Rendition { name: "720p".into(), width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
+        let rendition =
+            Rendition { name: "720p".into(), codec: Codec::H264, width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
         let track = AudioRendition {
             folder: "audio-eng".into(),

@@ -111,7 +111,7 @@ impl Sps {
 }
 
 /// Profiles whose parameter set has the chroma fields.
-const HAS_CHROMA: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+pub(super) const HAS_CHROMA: [u8; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
 
 /// Table E-1: sample aspect ratios by their index. Index 0 says nothing.
 const ASPECTS: [(u32, u32); 17] = [
@@ -135,7 +135,7 @@ const ASPECTS: [(u32, u32); 17] = [
 ];
 
 /// Chroma format and luma depth, and past the scaling matrices.
-fn chroma(bits: &mut Bits<'_>) -> Option<(u32, u32)> {
+pub(super) fn chroma(bits: &mut Bits<'_>) -> Option<(u32, u32)> {
     let chroma = bits.unsigned()?;
     if chroma == 3 {
         bits.flag()?;
@@ -181,7 +181,7 @@ fn cropped(bits: &mut Bits<'_>, (width, height): (u32, u32), chroma: u32, progre
 }
 
 /// Drops the 3 of every 0 0 3.
-fn without_emulation(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn without_emulation(bytes: &[u8]) -> Vec<u8> {
     let mut raw = Vec::with_capacity(bytes.len());
     let mut zeros = 0;
     for &byte in bytes {
@@ -196,20 +196,29 @@ fn without_emulation(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Reads bits, most significant first.
-struct Bits<'a> {
+pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl Bits<'_> {
-    fn flag(&mut self) -> Option<bool> {
+impl<'a> Bits<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    /// Bytes that are read, the last one perhaps in part.
+    pub(super) fn read_bytes(&self) -> usize {
+        self.at.div_ceil(8)
+    }
+
+    pub(super) fn flag(&mut self) -> Option<bool> {
         let byte = *self.bytes.get(self.at / 8)?;
         let bit = byte >> (7 - self.at % 8) & 1;
         self.at += 1;
         Some(bit == 1)
     }
 
-    fn read(&mut self, count: u32) -> Option<u32> {
+    pub(super) fn read(&mut self, count: u32) -> Option<u32> {
         let mut value = 0;
         for _ in 0..count {
             value = value << 1 | u32::from(self.flag()?);
@@ -218,7 +227,7 @@ impl Bits<'_> {
     }
 
     /// An Exp-Golomb code.
-    fn unsigned(&mut self) -> Option<u32> {
+    pub(super) fn unsigned(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while !self.flag()? {
             zeros += 1;

@@ -18,6 +18,7 @@ use crate::plan::encode;
 use crate::plan::grid::Chunk;
 use crate::plan::hls::{HlsPlan, clock};
 use crate::plan::piece::Piece;
+use crate::plan::settings::{Container, Method};
 use crate::scratch::file;
 use crate::scratch::journal::{self, Object};
 use crate::storage::Serving;
@@ -26,13 +27,16 @@ use crate::tool::ffmpeg;
 use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
+use super::pack::{INIT, Pack};
 use super::piece;
 use super::work::Work;
 
 /// Objects whose names change with their content are kept for a year.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-const SEGMENT: Serving = Serving { content_type: "video/mp2t", cache_control: IMMUTABLE };
+const TRANSPORT: Serving = Serving { content_type: "video/mp2t", cache_control: IMMUTABLE };
+const FRAGMENT: Serving = Serving { content_type: "video/iso.segment", cache_control: IMMUTABLE };
+const HEADER: Serving = Serving { content_type: "video/mp4", cache_control: IMMUTABLE };
 
 /// An encoder that is killed, or that a full disk cut short, gets this many tries.
 const TRIES: u32 = 3;
@@ -62,6 +66,11 @@ impl Part {
             Self::Video(chunk) => format!("video-{:05}", chunk.number),
             Self::Audio(track) => format!("audio-{track}"),
         }
+    }
+
+    /// Whether it comes first in its renditions.
+    fn is_first(&self) -> bool {
+        matches!(self, Self::Audio(_) | Self::Video(Chunk { number: 0, .. }))
     }
 
     /// Its number in events: sound comes after the last chunk of video.
@@ -235,14 +244,25 @@ async fn open_audio(work: &Work<'_>, track: usize) -> Result<Vec<Rendition>, Fai
 /// Cuts, encrypts and stores all segments of a part, then removes the encoder's files.
 async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -> Result<journal::Chunk, Failure> {
     let codecs = files.iter().map(|(name, cutter)| (name.clone(), cutter.codec())).collect();
-    let segments = files.iter().flat_map(|(name, cutter)| cutter.cuts().iter().map(move |cut| (name, cutter, cut)));
-    let segments: Vec<(String, Arc<Cutter>, Cut)> =
-        segments.map(|(name, cutter, cut)| (name.clone(), Arc::clone(cutter), cut.clone())).collect();
-    let objects = futures_util::stream::iter(segments)
-        .map(|(name, cutter, cut)| store_segment(work, name, cutter, cut, rank))
+    let pack = |(name, cutter): &Rendition| Ok((name.clone(), Arc::new(Pack::new(work, name, Arc::clone(cutter))?)));
+    let packs: Vec<(String, Arc<Pack>)> = files.iter().map(pack).collect::<Result<_, Failure>>()?;
+    let segments = packs.iter().flat_map(|(name, pack)| pack.cutter().cuts().iter().map(move |cut| (name, pack, cut)));
+    let segments: Vec<(String, Arc<Pack>, Cut)> =
+        segments.map(|(name, pack, cut)| (name.clone(), Arc::clone(pack), cut.clone())).collect();
+    let mut objects: Vec<Object> = futures_util::stream::iter(segments)
+        .map(|(name, pack, cut)| store_segment(work, name, pack, cut, rank))
         .buffer_unordered(SEGMENTS_AT_ONCE)
         .try_collect()
         .await?;
+    let mut inits = Vec::new();
+    for (name, pack) in &packs {
+        let Some(init) = pack.init() else { continue };
+        inits.push((name.clone(), hex::encode(Sha256::digest(&init))));
+        // All chunks have the same header, which is looked at when they come together.
+        if part.is_first() {
+            objects.push(put(work, (format!("{name}/{INIT}"), 0.0), init, HEADER).await?);
+        }
+    }
     for path in files.iter().flat_map(|(_, cutter)| cutter.own_files()) {
         remove(path).await;
     }
@@ -256,39 +276,54 @@ async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -
             }
         }
     }
-    Ok(journal::Chunk { codecs, objects })
+    Ok(journal::Chunk { codecs, inits, objects })
 }
 
 async fn store_segment(
     work: &Work<'_>,
     folder: String,
-    cutter: Arc<Cutter>,
+    pack: Arc<Pack>,
     cut: Cut,
     rank: Rank,
 ) -> Result<Object, Failure> {
     let cx = work.cx;
     // Not by `cx.permit`: what is encoded when the run stops is worth storing.
     let permit = cx.lanes.upload.acquire(rank, 1).await;
-    let (key_ring, name) = (work.target().key_ring.clone(), format!("{folder}/{:05}.ts", cut.segment));
-    let seconds = cut.seconds;
+    let (ending, serving) = match work.settings.container {
+        Container::Ts => ("ts", TRANSPORT),
+        Container::Fmp4 => ("m4s", FRAGMENT),
+    };
+    let whole = work.settings.encryption.as_ref().is_some_and(|wish| wish.method == Method::Aes128);
+    let key_ring = work.target().key_ring.clone().filter(|_| whole);
+    let (name, seconds) = (format!("{folder}/{:05}.{ending}", cut.segment), cut.seconds);
+    let bytes = blocking(move || {
+        let plain = pack.segment(&cut)?;
+        let Some(ring) = key_ring else { return Ok(plain) };
+        let key = ring.key(cut.segment).key;
+        let key: &[u8; 16] = key.expose().try_into().expect("derived keys have 16 bytes");
+        Ok(aes128::encrypt(key, &ring.iv(&folder, cut.segment), plain))
+    })
+    .await?;
+    let object = put(work, (name, seconds), bytes, serving).await?;
+    drop(permit);
+    fault::point("segment-stored");
+    Ok(object)
+}
+
+/// Stores one object of a part and tells of it.
+async fn put(
+    work: &Work<'_>,
+    (name, seconds): (String, f64),
+    bytes: Vec<u8>,
+    serving: Serving,
+) -> Result<Object, Failure> {
     let (bytes, sha256) = blocking(move || {
-        let plain = cutter.segment(&cut)?;
-        let bytes = match key_ring {
-            Some(ring) => {
-                let key = ring.key(cut.segment).key;
-                let key: &[u8; 16] = key.expose().try_into().expect("derived keys have 16 bytes");
-                aes128::encrypt(key, &ring.iv(&folder, cut.segment), plain)
-            }
-            None => plain,
-        };
         let sha256 = hex::encode(Sha256::digest(&bytes));
         Ok((bytes, sha256))
     })
     .await?;
     let object = Object { name, bytes: bytes.len() as u64, sha256, seconds };
-    cx.storage.write(&format!("{}/{}", work.target().place, object.name), bytes, SEGMENT).await?;
-    drop(permit);
-    fault::point("segment-stored");
+    work.cx.storage.write(&format!("{}/{}", work.target().place, object.name), bytes, serving).await?;
     let objects = work.stored.objects.fetch_add(1, Ordering::Relaxed) + 1;
     let bytes = work.stored.bytes.fetch_add(object.bytes, Ordering::Relaxed) + object.bytes;
     (work.report)(What::Uploading { objects, bytes });

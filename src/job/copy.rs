@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::format::h264;
 use crate::format::mp4::{self, Sample};
+use crate::format::video;
 use crate::model::failure::Failure;
 use crate::model::media::{Media, Timeline};
 use crate::plan::copy::{Top, decoding_order};
@@ -33,7 +34,7 @@ pub struct Original {
     /// For each of them, the frame it shows.
     pub shown: Vec<u64>,
     /// Its parameter sets.
-    pub config: h264::Config,
+    pub config: video::Config,
 }
 
 /// What to make of a source that is whole, and the source as a rendition if it is one.
@@ -72,6 +73,7 @@ fn open(path: PathBuf, track: u32, timeline: &Timeline, grid: &Grid) -> Result<O
             return Err("its pictures refer back over its key frames".into());
         }
     }
+    let config = video::Config::parse(track.entry, &track.config).ok_or("its parameter sets cannot be read")?;
     Ok(Original { path, samples: track.samples, shown: order.iter().map(|&frame| frame as u64).collect(), config })
 }
 

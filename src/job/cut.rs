@@ -12,6 +12,7 @@ use crate::format::aac;
 use crate::format::h264;
 use crate::format::mp4::{self, Sample, Track};
 use crate::format::ts_write::{self, FIRST_TICK, Kind, Unit};
+use crate::format::video;
 use crate::model::failure::Failure;
 use crate::plan::audio::{FRAME_SAMPLES, SAMPLE_RATE};
 use crate::plan::encode::{self, DELAY_FRAMES};
@@ -32,7 +33,7 @@ pub struct Cutter {
     files: Vec<Source>,
     /// Whether the files are there for this rendition alone.
     own: bool,
-    codec: Codec,
+    stream: Stream,
     cuts: Vec<Cut>,
 }
 
@@ -55,16 +56,37 @@ pub struct Cut {
     samples: usize,
 }
 
-enum Codec {
+/// One picture or frame of sound as the encoder wrote it, without its notes.
+pub struct Coded {
+    /// The frame of the grid, or of sound, that it shows.
+    pub shown: u64,
+    /// Its place in decoding order, counted as frames are.
+    pub decoded: u64,
+    /// Whether decoding can begin here.
+    pub key: bool,
+    /// The bytes, as MP4 has them.
+    pub bytes: Vec<u8>,
+    /// The number of its file.
+    file: usize,
+}
+
+/// What is in the files.
+pub enum Stream {
     /// A config for every file, and for every sample the frame of the chunk that it shows.
-    H264 {
-        configs: Vec<h264::Config>,
+    Video {
+        /// What each file says of its pictures.
+        configs: Vec<video::Config>,
+        /// The grid they are on.
         grid: Grid,
+        /// The first frame of the chunk.
         first_frame: u64,
+        /// By samples.
         shown: Vec<u64>,
     },
-    Aac {
-        config: aac::Config,
+    /// AAC at the rate of every rendition of sound.
+    Audio {
+        /// `AudioSpecificConfig`.
+        config: Vec<u8>,
     },
 }
 
@@ -74,7 +96,7 @@ impl Cutter {
         let (mut files, mut configs, mut shown) = (Vec::new(), Vec::new(), Vec::new());
         for (path, piece) in pieces {
             let track = read_track(path)?;
-            let config = h264::Config::parse(&track.config);
+            let config = video::Config::parse(track.entry, &track.config);
             configs.push(config.ok_or_else(|| broken(path, "its parameter sets cannot be read"))?);
             let first = shown.len();
             let order = shown_order(path, &track, grid, piece.frames)?;
@@ -85,8 +107,8 @@ impl Cutter {
         for cut in &cuts {
             closed(&files, &shown, cut)?;
         }
-        let codec = Codec::H264 { configs, grid: grid.clone(), first_frame: chunk.first_frame, shown };
-        Ok(Self { files, own: true, codec, cuts })
+        let stream = Stream::Video { configs, grid: grid.clone(), first_frame: chunk.first_frame, shown };
+        Ok(Self { files, own: true, stream, cuts })
     }
 
     /// Opens a chunk of the source itself.
@@ -101,18 +123,17 @@ impl Cutter {
             closed(&files, &shown, cut)?;
         }
         let configs = vec![original.config.clone()];
-        let codec = Codec::H264 { configs, grid: grid.clone(), first_frame: chunk.first_frame, shown };
-        Ok(Self { files, own: false, codec, cuts })
+        let stream = Stream::Video { configs, grid: grid.clone(), first_frame: chunk.first_frame, shown };
+        Ok(Self { files, own: false, stream, cuts })
     }
 
     /// Opens a rendition of sound, which is one file for the whole package.
     pub fn audio(path: &Path, grid: &Grid) -> Result<Self, Failure> {
         let mut track = read_track(path)?;
-        let config =
-            aac::Config::parse(&track.config).ok_or_else(|| broken(path, "its audio config cannot be read"))?;
+        aac::Config::parse(&track.config).ok_or_else(|| broken(path, "its audio config cannot be read"))?;
         // The first frame holds only what the encoder needs to get going; left
         // out, the sound begins with the picture.
-        let wanted = index(encode::samples(grid.seconds()).div_ceil(FRAME_SAMPLES));
+        let wanted = audio_length(grid);
         if track.samples.len() <= wanted {
             let found = track.samples.len().saturating_sub(1);
             return Err(broken(path, &format!("{wanted} frames of sound were expected and {found} are there")));
@@ -121,15 +142,20 @@ impl Cutter {
         track.samples.truncate(wanted);
         let cuts = audio_cuts(grid, wanted);
         let files = vec![Source { path: path.into(), first: 0, samples: track.samples }];
-        Ok(Self { files, own: true, codec: Codec::Aac { config }, cuts })
+        Ok(Self { files, own: true, stream: Stream::Audio { config: track.config }, cuts })
     }
 
     /// The codec string for the master playlist.
     pub fn codec(&self) -> String {
-        match &self.codec {
-            Codec::H264 { configs, .. } => configs.first().map(|config| config.codec.clone()).unwrap_or_default(),
-            Codec::Aac { config } => config.codec(),
+        match &self.stream {
+            Stream::Video { configs, .. } => configs.first().map(|config| config.codec.clone()).unwrap_or_default(),
+            Stream::Audio { config } => aac::Config::parse(config).map(|config| config.codec()).unwrap_or_default(),
         }
+    }
+
+    /// What is in the files.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// The segments, in order.
@@ -142,40 +168,62 @@ impl Cutter {
         self.files.iter().filter(|_| self.own).map(|file| file.path.as_path())
     }
 
+    /// The file to name when something is wrong.
+    fn path(&self) -> &Path {
+        self.files.first().map_or(Path::new(""), |file| &file.path)
+    }
+
+    /// The samples of one segment in decoding order. Reads the files: blocks.
+    pub fn coded(&self, cut: &Cut) -> Result<Vec<Coded>, Failure> {
+        let path = self.path();
+        let samples = self.read(&cut.range())?.into_iter().zip(cut.range());
+        let coded = samples.map(|((file, marked, bytes), number)| match &self.stream {
+            Stream::Video { configs, first_frame, shown, .. } => {
+                let sample = configs.get(file).and_then(|config| config.sample(bytes, marked));
+                let (bytes, key) = sample.ok_or_else(|| broken(path, "a picture's units do not add up"))?;
+                let shown = first_frame + shown.get(number).copied().unwrap_or(u64::MAX);
+                Ok(Coded { shown, decoded: first_frame + number as u64, key, bytes, file })
+            }
+            Stream::Audio { .. } => Ok(Coded { shown: number as u64, decoded: number as u64, key: true, bytes, file }),
+        });
+        let coded = coded.collect::<Result<Vec<Coded>, Failure>>()?;
+        if !coded.first().is_some_and(|first| first.key) {
+            return Err(broken(path, "a segment does not begin with an IDR picture"));
+        }
+        Ok(coded)
+    }
+
     /// The bytes of one segment of MPEG-TS. Reads the files: blocks.
-    pub fn segment(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
-        let bytes = self.read(&cut.range())?;
-        let path = self.files.first().map_or(Path::new(""), |file| &file.path);
-        match &self.codec {
-            Codec::H264 { configs, grid, first_frame, shown } => {
-                let shown = shown.get(cut.range()).unwrap_or_default();
-                let decoded = first_frame + cut.first_sample as u64..;
-                let units = bytes.iter().zip(shown).zip(decoded).map(|(((file, bytes), &shown), decoded)| {
+    pub fn transport(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
+        let coded = self.coded(cut)?;
+        let path = self.path();
+        match &self.stream {
+            Stream::Video { configs, grid, .. } => {
+                let configs: Vec<_> = configs.iter().map(|config| h264::Config::parse(&config.record)).collect();
+                let units = coded.into_iter().map(|Coded { shown, decoded, key, bytes, file }| {
                     let mut annex_b = Vec::with_capacity(bytes.len() + 64);
-                    let key = configs.get(*file).and_then(|config| config.append_annex_b(bytes, &mut annex_b));
-                    let key = key.ok_or_else(|| broken(path, "a picture's units do not add up"))?;
+                    let config = configs.get(file).and_then(Option::as_ref);
+                    let written = config.and_then(|config| config.append_annex_b(&bytes, &mut annex_b));
+                    written.ok_or_else(|| broken(path, "a picture's units do not add up"))?;
                     Ok(Unit {
-                        pts: ticks(grid, first_frame + shown, 0),
+                        pts: ticks(grid, shown, 0),
                         dts: ticks(grid, decoded, DELAY_FRAMES),
                         key,
                         bytes: annex_b,
                     })
                 });
-                let units = units.collect::<Result<Vec<Unit>, Failure>>()?;
-                if !units.first().is_some_and(|unit| unit.key) {
-                    return Err(broken(path, "a segment does not begin with an IDR picture"));
-                }
-                Ok(ts_write::segment(Kind::H264, cut.segment, &units))
+                Ok(ts_write::segment(Kind::H264, cut.segment, &units.collect::<Result<Vec<Unit>, Failure>>()?))
             }
-            Codec::Aac { config } => {
-                let units = bytes.chunks(FRAMES_TOGETHER).enumerate().map(|(group, frames)| {
+            Stream::Audio { config } => {
+                let config = aac::Config::parse(config).ok_or_else(|| broken(path, "its audio config is odd"))?;
+                let units = coded.chunks(FRAMES_TOGETHER).map(|frames| {
                     let mut adts = Vec::new();
-                    for (_, frame) in frames {
+                    for frame in frames {
                         config
-                            .append_adts(frame, &mut adts)
+                            .append_adts(&frame.bytes, &mut adts)
                             .ok_or_else(|| broken(path, "a frame of sound is too long"))?;
                     }
-                    let frame = (cut.first_sample + group * FRAMES_TOGETHER) as u64;
+                    let frame = frames.first().map_or(0, |first| first.shown);
                     let pts = FIRST_TICK + (frame * FRAME_SAMPLES * 90_000 + SAMPLE_RATE / 2) / SAMPLE_RATE;
                     Ok(Unit { pts, dts: pts, key: true, bytes: adts })
                 });
@@ -184,12 +232,13 @@ impl Cutter {
         }
     }
 
-    /// The bytes of a range of samples, each with the number of its file.
-    fn read(&self, range: &Range<usize>) -> Result<Vec<(usize, Vec<u8>)>, Failure> {
+    /// The bytes of a range of samples, each with the number of its file and whether that marks it as a key frame.
+    fn read(&self, range: &Range<usize>) -> Result<Vec<(usize, bool, Vec<u8>)>, Failure> {
         let mut all = Vec::with_capacity(range.len());
         for (number, file) in self.files.iter().enumerate() {
-            let bytes = read_samples(&file.path, file.within(range))?;
-            all.extend(bytes.into_iter().map(|bytes| (number, bytes)));
+            let samples = file.within(range);
+            let bytes = read_samples(&file.path, samples)?;
+            all.extend(bytes.into_iter().zip(samples).map(|(bytes, sample)| (number, sample.key, bytes)));
         }
         if all.len() != range.len() {
             return Err(Failure::temporary("a segment lies outside of the encoder's files"));
@@ -274,6 +323,16 @@ fn video_cuts(grid: &Grid, chunk: &Chunk) -> Vec<Cut> {
         Cut { segment, seconds: grid.rate.seconds(frames), first_sample, samples: index(frames) }
     };
     segments.map(cut).collect()
+}
+
+/// Frames of sound in each segment that has any.
+pub fn audio_frames(grid: &Grid) -> impl Iterator<Item = u64> {
+    audio_cuts(grid, audio_length(grid)).into_iter().map(|cut| cut.samples as u64)
+}
+
+/// Frames of sound under the whole picture.
+fn audio_length(grid: &Grid) -> usize {
+    index(encode::samples(grid.seconds()).div_ceil(FRAME_SAMPLES))
 }
 
 /// Sound is cut at the first frame that begins in each segment of video. A last

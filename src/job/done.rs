@@ -12,6 +12,7 @@ use crate::model::item::Item;
 use crate::scratch::journal::{self, Object};
 use crate::source::Record;
 
+use super::dash;
 use super::hls::fetch_context;
 use super::{Context, Report};
 
@@ -34,6 +35,9 @@ pub struct Manifest {
     pub seconds: f64,
     /// Digest of the settings it was made with.
     pub settings: String,
+    /// Whether a manifest of MPEG-DASH leads to it too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dash: bool,
     /// What it was made from.
     pub source: Source,
     /// The programs that made it, with their versions.
@@ -116,6 +120,13 @@ pub async fn pointer(id: &str, cx: &Context) -> Result<Option<String>, Failure> 
 async fn complete(manifest: &Manifest, cx: &Context) -> Result<bool, Failure> {
     let place = format!("{}/{}", manifest.id, manifest.generation);
     let found = sizes(&place, cx).await?;
+    if manifest.dash {
+        let dash = cx.storage.read(&format!("{}/{}", manifest.id, dash::NAME), LARGEST_TEXT).await?;
+        let leads = format!("<BaseURL>{}/", manifest.generation);
+        if !dash.is_some_and(|dash| String::from_utf8_lossy(&dash).contains(&leads)) {
+            return Ok(false);
+        }
+    }
     Ok(!manifest.objects.is_empty()
         && manifest.objects.iter().all(|object| found.get(&object.name) == Some(&object.bytes)))
 }

@@ -3,9 +3,11 @@
 pub mod chunk;
 pub mod copy;
 pub mod cut;
+pub mod dash;
 pub mod done;
 pub mod early;
 pub mod hls;
+pub mod pack;
 pub mod piece;
 pub mod publish;
 pub mod verify;

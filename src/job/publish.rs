@@ -8,14 +8,18 @@ use sha2::{Digest as _, Sha256};
 use crate::format::playlist_write::{self, Bandwidth, Key, Segment, Track, Variant};
 use crate::model::failure::Failure;
 use crate::model::fault;
-use crate::plan::generation;
+use crate::plan::audio::AudioRendition;
+use crate::plan::settings::Method;
+use crate::plan::{generation, ladder};
 use crate::scratch::journal::{Chunk, Object};
 use crate::source::Record;
 use crate::storage::folder::is_leftover;
 use crate::storage::{Serving, Storage};
 
 use super::chunk::IMMUTABLE;
+use super::dash;
 use super::done::{self, Manifest, Source, journal_place};
+use super::pack::INIT;
 use super::work::Work;
 
 const PLAYLIST: Serving = Serving { content_type: "application/vnd.apple.mpegurl", cache_control: IMMUTABLE };
@@ -48,6 +52,8 @@ pub struct Published {
 #[derive(Default)]
 struct Rendition {
     codec: String,
+    /// SHA-256 of its header, where it has one.
+    init: Option<String>,
     segments: Vec<Segment>,
     bandwidth: Bandwidth,
 }
@@ -56,26 +62,37 @@ struct Rendition {
 pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -> Result<Published, Failure> {
     let renditions = assemble(work, chunks)?;
     let master = master(work, &renditions);
+    let dash =
+        work.settings.dash.then(|| dash::manifest(work, &variants(work, &renditions), &tracks(work, &renditions)));
     if fault::mutant("pointer-first") {
-        write_pointer(work, &master).await?;
+        write_pointer(work, "master.m3u8", &master, POINTER).await?;
     }
     let mut objects: Vec<Object> = chunks.iter().flat_map(|chunk| chunk.objects.clone()).collect();
     for (folder, rendition) in &renditions {
-        let text = playlist_write::media(target_duration(work), &rendition.segments);
+        let map = rendition.init.as_ref().map(|_| INIT);
+        let text = playlist_write::media(target_duration(work), map, &rendition.segments);
         objects.push(write(work, &format!("{folder}/index.m3u8"), text.into_bytes(), PLAYLIST).await?);
         fault::point("playlist-stored");
     }
     fault::point("playlists-stored");
     objects.sort_by(|a, b| a.name.cmp(&b.name));
     look_at_all(work, &objects).await?;
-    let totals = (objects.len() as u64 + 2, objects.iter().map(|object| object.bytes).sum::<u64>());
+    let totals =
+        (objects.len() as u64 + 2 + u64::from(dash.is_some()), objects.iter().map(|object| object.bytes).sum::<u64>());
     let manifest = write_manifest(work, objects, from).await?;
     fault::point("manifest-stored");
     write_keys(work).await?;
     fault::point("keys-stored");
     sweep(work.cx.storage.as_ref(), work.id).await?;
-    write_pointer(work, &master).await?;
+    if let Some(dash) = &dash {
+        write_pointer(work, dash::NAME, dash, dash::POINTER).await?;
+    }
+    write_pointer(work, "master.m3u8", &master, POINTER).await?;
     fault::point("pointer-stored");
+    if dash.is_none() {
+        // One of an earlier generation would lead to what is no longer meant.
+        work.cx.storage.delete(&format!("{}/{}", work.id, dash::NAME)).await?;
+    }
     work.cx.journal.forget(&journal_place(&work.target().place, work.cx)).await?;
     fault::point("chunks-forgotten");
     Ok(Published { objects: totals.0, bytes: totals.1 + manifest + master.len() as u64 })
@@ -109,8 +126,18 @@ fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendit
             }
             rendition.codec.clone_from(codec);
         }
+        for (folder, sha256) in &chunk.inits {
+            let rendition = renditions.entry(folder.clone()).or_default();
+            if rendition.init.get_or_insert_with(|| sha256.clone()) != sha256 {
+                let what = format!("the chunks of {folder} need different headers");
+                return Err(Failure::environment(what).hint("use one version of ffmpeg for a whole package"));
+            }
+        }
         for object in &chunk.objects {
             let Some((folder, file)) = object.name.split_once('/') else { continue };
+            if file == INIT {
+                continue;
+            }
             let segment = Segment {
                 file: file.into(),
                 seconds: object.seconds,
@@ -143,29 +170,32 @@ fn key(work: &Work<'_>, folder: &str, file: &str) -> Option<Key> {
     let (ring, wish) = (work.target().key_ring.as_ref()?, work.settings.encryption.as_ref()?);
     let segment = number_of(file);
     let uri = wish.key_uri.replace("{id}", work.id).replace("{key}", &ring.key(segment).name);
-    Some(Key { uri, iv: ring.iv(folder, segment) })
+    let iv = match wish.method {
+        Method::Aes128 => ring.iv(folder, segment),
+        Method::Cbcs => ring.constant_iv(folder),
+    };
+    Some(Key { method: wish.method, uri, iv })
 }
 
 fn master(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>) -> String {
-    let plan = &work.plan;
-    let variants: Vec<Variant<'_>> = plan
-        .video
-        .iter()
-        .filter_map(|rendition| {
-            let made = renditions.get(&rendition.name)?;
-            let frame_rate = plan.grid.rate.as_f64();
-            Some(Variant { rendition, codec: &made.codec, frame_rate, bandwidth: made.bandwidth })
-        })
-        .collect();
-    let tracks: Vec<Track<'_>> = plan
-        .audio
-        .iter()
-        .filter_map(|rendition| {
-            let made = renditions.get(&rendition.folder)?;
-            Some(Track { rendition, codec: &made.codec, bandwidth: made.bandwidth })
-        })
-        .collect();
-    playlist_write::master(&work.target().generation, &variants, &tracks)
+    playlist_write::master(&work.target().generation, &variants(work, renditions), &tracks(work, renditions))
+}
+
+fn variants<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>) -> Vec<Variant<'a>> {
+    let variant = |rendition: &'a ladder::Rendition| {
+        let made = renditions.get(&rendition.name)?;
+        let frame_rate = work.plan.grid.rate.as_f64();
+        Some(Variant { rendition, codec: &made.codec, frame_rate, bandwidth: made.bandwidth })
+    };
+    work.plan.video.iter().filter_map(variant).collect()
+}
+
+fn tracks<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>) -> Vec<Track<'a>> {
+    let track = |rendition: &'a AudioRendition| {
+        let made = renditions.get(&rendition.folder)?;
+        Some(Track { rendition, codec: &made.codec, bandwidth: made.bandwidth })
+    };
+    work.plan.audio.iter().filter_map(track).collect()
 }
 
 fn target_duration(work: &Work<'_>) -> u64 {
@@ -198,6 +228,7 @@ async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance
         title: from.title.as_deref().map(Into::into),
         seconds: work.plan.grid.seconds(),
         settings: generation::settings_digest(work.settings),
+        dash: work.settings.dash,
         source: Source { input: from.record.clone(), sha256: from.sha256.into(), bytes: from.bytes },
         tools: vec![
             concat!("forebay ", env!("CARGO_PKG_VERSION")).into(),
@@ -229,11 +260,11 @@ async fn sweep(storage: &dyn Storage, folder: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn write_pointer(work: &Work<'_>, master: &str) -> Result<(), Failure> {
-    let key = format!("{}/master.m3u8", work.id);
-    work.cx.storage.write(&key, master.as_bytes().to_vec(), POINTER).await?;
-    let read = work.cx.storage.read(&key, master.len() as u64).await;
-    if read.is_ok_and(|bytes| bytes.as_deref() == Some(master.as_bytes())) {
+async fn write_pointer(work: &Work<'_>, name: &str, text: &str, serving: Serving) -> Result<(), Failure> {
+    let key = format!("{}/{name}", work.id);
+    work.cx.storage.write(&key, text.as_bytes().to_vec(), serving).await?;
+    let read = work.cx.storage.read(&key, text.len() as u64).await;
+    if read.is_ok_and(|bytes| bytes.as_deref() == Some(text.as_bytes())) {
         return Ok(());
     }
     let address = work.cx.storage.address(&key);

@@ -6,7 +6,7 @@ use crate::model::rational::Rational;
 use crate::plan::encode::DELAY_FRAMES;
 use crate::plan::filter::is_plain;
 use crate::plan::ladder::Rendition;
-use crate::plan::settings::HlsSettings;
+use crate::plan::settings::{Codec, HlsSettings, Method};
 
 /// A segment that follows the source's key frames may be longer than wanted by this factor.
 const LONGEST_SEGMENT: f64 = 1.75;
@@ -40,6 +40,12 @@ pub fn edges(
     let Some(over) = settings.copy_over else { return Err("copying is turned off".into()) };
     if settings.two_pass {
         return Err("two passes were asked for".into());
+    }
+    if settings.codecs != [Codec::H264] {
+        return Err("several codecs, or one of its own, were asked for".into());
+    }
+    if settings.encryption.as_ref().is_some_and(|wish| wish.method == Method::Cbcs) {
+        return Err("encryption by samples has to know the encoder".into());
     }
     if let Some(why) = other_picture(video, rendition) {
         return Err(why);

@@ -9,7 +9,7 @@ use crate::plan::filter;
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Rendition;
 use crate::plan::piece::Piece;
-use crate::plan::settings::HlsSettings;
+use crate::plan::settings::{Codec, HlsSettings};
 
 /// The demuxers a source may need. A playlist, a concat script or a session
 /// description dressed as a video would make ffmpeg open what it names.
@@ -116,7 +116,7 @@ pub fn piece(
             arguments.extend(words("-an -sn -dn -f null -"));
             continue;
         }
-        arguments.extend(words("-c:v libx264 -threads 1"));
+        arguments.extend(words(&format!("-c:v {} -threads 1", rendition.codec.encoder())));
         arguments.extend(encoder(piece, rendition, (settings, share), pass));
         let statistics = statistics(folder, piece.chunk, number);
         match pass {
@@ -205,25 +205,71 @@ fn seek(video: &Video, container: &str, plan: &HlsPlan, piece: &Piece) -> f64 {
 fn encoder(piece: &Piece, rendition: &Rendition, (settings, share): (&HlsSettings, f64), pass: Pass) -> Vec<OsString> {
     let Rendition { crf, max_kbps, .. } = rendition;
     let max_kbps = f64::from(*max_kbps) * settings.profile.rate * share;
-    let ends = piece.key_frames.iter().skip(1).copied().chain([piece.frames]);
-    let group = piece.key_frames.iter().zip(ends).map(|(key, end)| end - key).max().unwrap_or(piece.frames);
     let profile = &settings.profile;
     let quality = match pass {
+        // SVT-AV1 counts in whole steps.
+        Pass::Only if rendition.codec == Codec::Av1 => format!("-crf {:.0}", crf + profile.crf_shift),
         Pass::Only | Pass::Look => format!("-crf {:.2}", crf + profile.crf_shift),
         Pass::First | Pass::Second => format!("-b:v {:.0}k", max_kbps * 0.9),
     };
-    let mut arguments = words(&format!(
-        "-preset {} {quality} -maxrate {max_kbps:.0}k -bufsize {:.0}k -profile:v high -pix_fmt yuv420p -bf 3 -g {group}",
-        profile.preset,
-        max_kbps * 2.0
-    ));
-    let keys: Vec<String> = piece.key_frames.iter().map(|key| format!("eq(n,{key})")).collect();
-    arguments.extend(["-force_key_frames".into(), format!("expr:{}", keys.join("+")).into()]);
+    let (maxrate, buffer) = (format!("{max_kbps:.0}k"), format!("{:.0}k", max_kbps * 2.0));
+    let mut arguments = match rendition.codec {
+        Codec::H264 => words(&format!(
+            "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -profile:v high -pix_fmt yuv420p -bf 3 -g {}",
+            profile.preset,
+            group(piece)
+        )),
+        // One thread as the others have, closed groups, no note of its settings, and the delay of x264.
+        Codec::Hevc => words(&format!(
+            "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -profile:v main -pix_fmt yuv420p -g {} \
+             -forced-idr 1 -tag:v hvc1 -x265-params \
+             pools=none:frame-threads=1:open-gop=0:bframes=3:b-pyramid=1:info=0:log-level=error",
+            profile.preset,
+            group(piece)
+        )),
+        // It takes key frames at equal distances and no orders.
+        Codec::Av1 => words(&format!(
+            "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -pix_fmt yuv420p -g {} -svtav1-params lp=1",
+            svt_preset(&profile.preset),
+            common_group(piece)
+        )),
+    };
+    if rendition.codec != Codec::Av1 {
+        let keys: Vec<String> = piece.key_frames.iter().map(|key| format!("eq(n,{key})")).collect();
+        arguments.extend(["-force_key_frames".into(), format!("expr:{}", keys.join("+")).into()]);
+    }
     arguments.extend(words("-color_range tv -color_primaries bt709 -color_trc bt709 -colorspace bt709"));
-    if !profile.x264.is_empty() {
+    if rendition.codec == Codec::H264 && !profile.x264.is_empty() {
         arguments.extend(["-x264-params".into(), (&profile.x264).into()]);
     }
     arguments
+}
+
+/// The most frames from one key frame of a piece to the next.
+fn group(piece: &Piece) -> u64 {
+    let ends = piece.key_frames.iter().skip(1).copied().chain([piece.frames]);
+    piece.key_frames.iter().zip(ends).map(|(key, end)| end - key).max().unwrap_or(piece.frames)
+}
+
+/// Frames between key frames at equal distances that hit every one of a piece.
+fn common_group(piece: &Piece) -> u64 {
+    let common = piece.key_frames.iter().fold(0, |a, &b| greatest_common_divisor(a, b));
+    if common == 0 { piece.frames } else { common }
+}
+
+fn greatest_common_divisor(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// SVT-AV1's preset that takes about as long as one of x264 is worth.
+fn svt_preset(preset: &str) -> u32 {
+    match preset {
+        "ultrafast" | "superfast" => 12,
+        "veryfast" => 10,
+        "faster" | "fast" => 9,
+        "medium" => 8,
+        _ => 6,
+    }
 }
 
 /// `info` is needed for the decoded frames and the CPU time; `level` tells errors from talk.
@@ -287,6 +333,20 @@ mod tests {
         assert!(text.contains("-ss 6.000000 "), "{text}");
         assert!(text.ends_with("-f mp4 file:/w/chunk-00001-0-2.mp4"), "{text}");
         assert_eq!(text.matches("-c:v libx264 -threads 1").count(), 3);
+    }
+
+    #[test]
+    fn every_codec_gets_its_own_encoder_and_key_frames() {
+        let media = media(10.0, |_| true);
+        let settings = HlsSettings { codecs: vec![Codec::Hevc, Codec::Av1], ..settings() };
+        let plan = hls::plan(&media, &settings).unwrap();
+        let part = Piece { chunk: 1, number: 0, first_frame: 150, frames: 100, key_frames: vec![0, 50] };
+        let video = media.video.as_ref().unwrap();
+        let input = Input { source: Path::new("/s"), container: "mov", video, entry: Entry::KeyFrame, wanted: (0, 2) };
+        let text = line(&piece(&input, &plan, (&part, Pass::Only), &settings, Path::new("/w")));
+        assert!(text.contains("-c:v libx265 -threads 1") && text.contains("-tag:v hvc1"), "{text}");
+        assert!(text.contains("-c:v libsvtav1 ") && text.contains("-g 50 -svtav1-params lp=1"), "{text}");
+        assert_eq!(text.matches("-force_key_frames expr:eq(n,0)+eq(n,50)").count(), 1);
     }
 
     #[test]

@@ -128,11 +128,12 @@ mod tests {
     use crate::model::media::Timeline;
     use crate::model::rational::Rational;
     use crate::plan::ladder;
+    use crate::plan::settings::Codec;
 
     fn graph_of(video: &Video) -> String {
         let grid = Grid::new(Rational::new(25, 1).unwrap(), 20.0, 6.0);
         {
-            let renditions = ladder::ladder(video, &ladder::tests::rungs());
+            let renditions = ladder::ladder(video, &ladder::tests::rungs(), &[Codec::H264]);
             let piece = Piece { chunk: 1, number: 0, first_frame: 150, frames: 150, key_frames: vec![0] };
             graph(video, &grid, &piece, 0.5, (&renditions, (0, renditions.len())))
         }

@@ -4,7 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::model::secret::Secret;
-use crate::plan::settings::HlsSettings;
+use crate::plan::settings::{Codec, Container, HlsSettings, Method};
 
 /// Raised whenever the same plan would give other bytes than before.
 const FORMAT: &str = "forebay-hls-2";
@@ -31,9 +31,22 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
         .collect();
     rungs.sort();
     text.extend(rungs);
+    if settings.container == Container::Fmp4 {
+        text.push_str("fmp4\n");
+    }
+    if settings.dash {
+        text.push_str("dash\n");
+    }
+    if settings.codecs != [Codec::H264] {
+        text.extend(settings.codecs.iter().map(|codec| format!("codec {}\n", codec.name())));
+    }
     if let Some(encryption) = &settings.encryption {
         let key = fingerprint(&encryption.master_key);
-        text.extend(["aes-128 ", &key, " ", &encryption.rotate.to_string(), " ", &encryption.key_uri, "\n"]);
+        let method = match encryption.method {
+            Method::Aes128 => "aes-128 ",
+            Method::Cbcs => "cbcs ",
+        };
+        text.extend([method, &key, " ", &encryption.rotate.to_string(), " ", &encryption.key_uri, "\n"]);
     }
     hex::encode(Sha256::digest(text.as_bytes()))
 }
@@ -66,9 +79,21 @@ mod tests {
         assert_ne!(plain, name("abd", &settings(), "5.1.9"));
         assert_ne!(plain, name("abc", &settings(), "8.1"));
         let encrypted = |key: u8| HlsSettings {
-            encryption: Some(Encryption { master_key: Secret::new(vec![key; 16]), key_uri: "k".into(), rotate: 0 }),
+            encryption: Some(Encryption {
+                method: Method::Aes128,
+                master_key: Secret::new(vec![key; 16]),
+                key_uri: "k".into(),
+                rotate: 0,
+            }),
             ..settings()
         };
         assert_ne!(name("abc", &encrypted(1), "5.1.9"), name("abc", &encrypted(2), "5.1.9"));
+        for other in [
+            HlsSettings { container: Container::Fmp4, ..settings() },
+            HlsSettings { dash: true, ..settings() },
+            HlsSettings { codecs: vec![Codec::H264, Codec::Hevc], ..settings() },
+        ] {
+            assert_ne!(plain, name("abc", &other, "5.1.9"));
+        }
     }
 }

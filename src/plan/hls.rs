@@ -8,7 +8,7 @@ use crate::plan::copy::{self, Top};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, ladder, upright_size};
 use crate::plan::rate::output_rate;
-use crate::plan::settings::{HlsSettings, Limits};
+use crate::plan::settings::{Container, HlsSettings, Limits};
 
 /// Packets may end this much before what the container declares, or one part
 /// in a hundred, whichever is longer: many writers round.
@@ -36,6 +36,8 @@ pub struct HlsPlan {
     pub top: Top,
     /// The audio renditions.
     pub audio: Vec<AudioRendition>,
+    /// Objects that each rendition has besides its segments and its playlist.
+    pub headers: u64,
     /// What the user should know, one line each.
     pub warnings: Vec<String>,
 }
@@ -73,7 +75,7 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let audio_end = media.audio.iter().map(|track| track.end).fold(start, f64::max);
     let seconds = if audio_end - video.timeline.end > 1.0 { audio_end - start } else { video_seconds };
     let rate = output_rate(video);
-    let renditions_of_picture = ladder(video, &settings.rungs);
+    let renditions_of_picture = ladder(video, &settings.rungs, &settings.codecs);
     let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
     let edges = match (not_copied, renditions_of_picture.first()) {
         (None, Some(largest)) => copy::edges(video, largest, (rate, start, grid.frames), settings),
@@ -84,7 +86,16 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
         Err(because) => (grid, Top::Encoded { because }),
     };
     let shares = budget::shares(&video.timeline, &grid, start);
-    Ok(HlsPlan { grid, start, video: renditions_of_picture, shares, top, audio: renditions(&media.audio), warnings })
+    Ok(HlsPlan {
+        grid,
+        start,
+        video: renditions_of_picture,
+        shares,
+        top,
+        audio: renditions(&media.audio),
+        headers: u64::from(settings.container == Container::Fmp4),
+        warnings,
+    })
 }
 
 impl HlsPlan {
@@ -97,7 +108,7 @@ impl HlsPlan {
     /// The last segment of sound may be missing where the last one of the picture is a blink.
     pub fn objects(&self) -> u64 {
         let renditions = (self.video.len() + self.audio.len()) as u64;
-        renditions * (self.grid.segments() + 1) + 2
+        renditions * (self.grid.segments() + 1 + self.headers) + 2
     }
 
     /// One line for people: `1080p 720p 360p + audio-eng`.
@@ -198,7 +209,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::media::Timeline;
     use crate::plan::ladder::tests::{rungs, video};
-    use crate::plan::settings::Profile;
+    use crate::plan::settings::{Codec, Profile};
 
     pub(crate) fn settings() -> HlsSettings {
         HlsSettings {
@@ -215,6 +226,9 @@ pub(crate) mod tests {
             two_pass: false,
             copy_over: None,
             audio_kbps: 128,
+            container: Container::Ts,
+            dash: false,
+            codecs: vec![Codec::H264],
             encryption: None,
             accept_damaged: false,
             limits: Limits { pixels: 1 << 26, streams: 64, seconds: 86_400.0, bytes: 1 << 40 },

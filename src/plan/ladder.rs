@@ -1,7 +1,7 @@
 //! Which renditions a source gets, and their sizes.
 
 use crate::model::media::Video;
-use crate::plan::settings::Rung;
+use crate::plan::settings::{Codec, Rung};
 
 /// A source within this factor of a rung counts as that rung, at its own size:
 /// 1916x1076 is a 1080p film, and is not blown up by four pixels.
@@ -12,6 +12,8 @@ const NEARLY: f64 = 1.05;
 pub struct Rendition {
     /// Its folder, such as `720p`.
     pub name: String,
+    /// Its codec.
+    pub codec: Codec,
     /// Width in pixels, even.
     pub width: u32,
     /// Height in pixels, even.
@@ -29,13 +31,32 @@ pub fn upright_size(video: &Video) -> (f64, f64) {
     if video.rotation.is_multiple_of(180) { (width, height) } else { (height, width) }
 }
 
-/// The renditions of `video`, largest first.
+/// The renditions of `video`, largest first, each in every one of `codecs`.
 ///
 /// A rung such as `720p` is the box 1280x720, or 720x1280 for portrait, into
 /// which the picture is fitted: so a wide film of 1920x800 is a 1080p film.
 /// Nothing is ever blown up; a source below every rung gets the lowest at its
 /// own size.
-pub fn ladder(video: &Video, rungs: &[Rung]) -> Vec<Rendition> {
+pub fn ladder(video: &Video, rungs: &[Rung], codecs: &[Codec]) -> Vec<Rendition> {
+    sizes(video, rungs).iter().flat_map(|one| codecs.iter().map(|codec| one.in_codec(*codec))).collect()
+}
+
+impl Rendition {
+    /// The same size in another codec. HEVC and AV1 take fewer bits for the same
+    /// quality, and count it on scales of their own.
+    fn in_codec(&self, codec: Codec) -> Self {
+        let (name, crf, share) = match codec {
+            Codec::H264 => (self.name.clone(), self.crf, 1.0),
+            Codec::Hevc => (format!("{}-hevc", self.name), (self.crf + 3.5).min(51.0), 0.7),
+            Codec::Av1 => (format!("{}-av1", self.name), (self.crf * 1.3 + 7.0).min(63.0), 0.6),
+        };
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a u32")]
+        let max_kbps = (f64::from(self.max_kbps) * share).ceil() as u32;
+        Self { name, codec, crf, max_kbps, ..self.clone() }
+    }
+}
+
+fn sizes(video: &Video, rungs: &[Rung]) -> Vec<Rendition> {
     let mut sorted: Vec<&Rung> = rungs.iter().collect();
     sorted.sort_by_key(|rung| std::cmp::Reverse(rung.short_side));
     let fitting = sorted.iter().filter(|rung| fits(video, rung));
@@ -67,6 +88,7 @@ fn rendition(video: &Video, rung: &Rung, factor: f64) -> Rendition {
     let factor = factor.min(1.0);
     Rendition {
         name: rung.name.clone(),
+        codec: Codec::H264,
         width: even(width * factor, width),
         height: even(height * factor, height),
         crf: rung.crf,
@@ -123,7 +145,7 @@ pub(crate) mod tests {
 
     #[track_caller]
     fn check(video: &Video, expected: &[(&str, u32, u32)]) {
-        let renditions = ladder(video, &rungs());
+        let renditions = ladder(video, &rungs(), &[Codec::H264]);
         let found: Vec<_> = renditions.iter().map(|one| (one.name.as_str(), one.width, one.height)).collect();
         assert_eq!(found, expected);
     }
@@ -148,6 +170,21 @@ pub(crate) mod tests {
     fn wide_films_are_not_halved() {
         check(&video(1920, 800), &[("1080p", 1920, 800), ("720p", 1280, 534), ("360p", 640, 266)]);
         check(&video(1916, 1076), &[("1080p", 1916, 1076), ("720p", 1280, 718), ("360p", 640, 360)]);
+    }
+
+    #[test]
+    fn every_codec_has_a_ladder_of_its_own() {
+        let made = ladder(&video(1280, 720), &rungs(), &[Codec::H264, Codec::Hevc]);
+        let found: Vec<_> = made.iter().map(|one| (one.name.as_str(), one.codec, one.max_kbps)).collect();
+        assert_eq!(
+            found,
+            [
+                ("720p", Codec::H264, 1300),
+                ("720p-hevc", Codec::Hevc, 910),
+                ("360p", Codec::H264, 540),
+                ("360p-hevc", Codec::Hevc, 378)
+            ]
+        );
     }
 
     #[test]

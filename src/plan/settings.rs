@@ -20,7 +20,13 @@ pub struct HlsSettings {
     pub two_pass: bool,
     /// Bitrate of stereo AAC in kb/s.
     pub audio_kbps: u32,
-    /// AES-128, if asked for.
+    /// What segments are.
+    pub container: Container,
+    /// Write a manifest of MPEG-DASH beside the master playlist, for the same segments.
+    pub dash: bool,
+    /// The codecs of the picture, a ladder for each.
+    pub codecs: Vec<Codec>,
+    /// Encryption, if asked for.
     pub encryption: Option<Encryption>,
     /// Publish what can be decoded of a damaged source, with a warning.
     pub accept_damaged: bool,
@@ -56,9 +62,60 @@ pub struct Profile {
     pub rate: f64,
 }
 
-/// AES-128 of whole segments.
+/// What segments are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Container {
+    /// MPEG-TS.
+    Ts,
+    /// Fragmented MP4, as CMAF has it.
+    Fmp4,
+}
+
+/// A codec of the picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// H.264, by x264.
+    H264,
+    /// HEVC, by x265.
+    Hevc,
+    /// AV1, by SVT-AV1.
+    Av1,
+}
+
+impl Codec {
+    /// Its name in the settings.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::H264 => "h264",
+            Self::Hevc => "hevc",
+            Self::Av1 => "av1",
+        }
+    }
+
+    /// ffmpeg's name of the encoder.
+    pub fn encoder(self) -> &'static str {
+        match self {
+            Self::H264 => "libx264",
+            Self::Hevc => "libx265",
+            Self::Av1 => "libsvtav1",
+        }
+    }
+}
+
+/// How a package is encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// AES-128 in CBC mode of whole segments.
+    Aes128,
+    /// Samples by scheme `cbcs`.
+    Cbcs,
+}
+
+/// Encryption of the segments.
 #[derive(Clone, Debug)]
 pub struct Encryption {
+    /// Whole segments, or samples.
+    pub method: Method,
     /// 16 bytes or more from which all keys are derived.
     pub master_key: Secret,
     /// Template of the key's URI in playlists: `{id}` and `{key}` are filled in.

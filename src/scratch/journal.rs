@@ -52,6 +52,9 @@ pub struct Object {
 pub struct Chunk {
     /// Codec string of each rendition in it, by folder; all chunks must agree.
     pub codecs: Vec<(String, String)>,
+    /// SHA-256 of each rendition's header, by folder, where it has one; all chunks must agree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inits: Vec<(String, String)>,
     /// Its segments.
     pub objects: Vec<Object>,
 }
@@ -178,7 +181,8 @@ mod tests {
     async fn chunks_are_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let object = Object { name: "720p/00000.ts".into(), bytes: 9, sha256: "ab".into(), seconds: 6.0 };
-        let chunk = Chunk { codecs: vec![("720p".into(), "avc1.64001f".into())], objects: vec![object] };
+        let codecs = vec![("720p".into(), "avc1.64001f".into())];
+        let chunk = Chunk { codecs, inits: vec![("720p".into(), "cd".into())], objects: vec![object] };
         let journal = Journal::open(folder.path()).await.unwrap();
         journal.chunk_done("p", "v00000", &chunk).await.unwrap();
         journal.chunk_done("p", "v00000", &chunk).await.unwrap();

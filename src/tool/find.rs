@@ -44,6 +44,25 @@ pub async fn ffmpeg(set_ffmpeg: &Path, set_ffprobe: &Path) -> Result<Ffmpeg, Fai
     Ok(Ffmpeg { ffmpeg, ffprobe, version })
 }
 
+/// Makes sure that `ffmpeg` has the encoders `wanted`.
+pub async fn encoders(ffmpeg: &Path, wanted: &[&str]) -> Result<(), Failure> {
+    let mut found = Vec::new();
+    let order = Order::new(ffmpeg).args(["-hide_banner", "-encoders"]);
+    let second_words = |output, line: &str| {
+        if output == Output::Out {
+            found.extend(line.split_whitespace().nth(1).map(str::to_owned));
+        }
+        true
+    };
+    let ended = run(&order, &CancellationToken::new(), second_words).await;
+    ended.map_err(|error| Failure::environment(format!("`{}` does not run: {error}", ffmpeg.display())))?;
+    match wanted.iter().find(|wanted| !found.iter().any(|found| found == *wanted)) {
+        None => Ok(()),
+        Some(missing) => Err(Failure::environment(format!("`{}` has no encoder `{missing}`", ffmpeg.display()))
+            .hint("install an ffmpeg that has it (Debian's does), or leave its codec out of --codec")),
+    }
+}
+
 async fn version(ffmpeg: &Path) -> Result<String, Failure> {
     let mut version = None;
     let order = Order::new(ffmpeg).arg("-version");

@@ -1,10 +1,11 @@
 #!/usr/bin/env node
-// Plays a package in headless Chromium by hls.js, every level in turn, and
-// prints one line of JSON that says what was seen and what was missing.
+// Plays a package in headless Chromium by hls.js or shaka-player, every level in
+// turn, and prints one line of JSON that says what was seen and what was missing.
 //
-//   node play.mjs DIR [--master PATH] [--keys DIR] [--encrypted] [--seconds N]
+//   node play.mjs DIR [--master PATH] [--player hls|shaka] [--keys DIR] [--encrypted] [--clear-key ID:KEY] [--seconds N]
 //
 // DIR is served on a free port of 127.0.0.1, and --keys DIR under /keys/ there.
+// --clear-key gives shaka-player the key of a package encrypted by samples, in hex.
 // Exit code: 0 plays, 1 does not, 2 usage, 3 no browser.
 
 import { spawn } from 'node:child_process';
@@ -20,7 +21,9 @@ const mime = {
   '.html': 'text/html',
   '.js': 'text/javascript',
   '.m3u8': 'application/vnd.apple.mpegurl',
+  '.m4s': 'video/iso.segment',
   '.mp4': 'video/mp4',
+  '.mpd': 'application/dash+xml',
   '.ts': 'video/mp2t',
 };
 
@@ -29,6 +32,8 @@ function readArguments() {
     master: { type: 'string', default: 'master.m3u8' },
     keys: { type: 'string' },
     encrypted: { type: 'boolean', default: false },
+    player: { type: 'string', default: 'hls' },
+    'clear-key': { type: 'string', default: '' },
     seconds: { type: 'string', default: '9' },
   };
   try {
@@ -53,10 +58,16 @@ function findBrowser() {
   return found;
 }
 
+const libraries = {
+  '/hls.js': 'hls.js/dist/hls.min.js',
+  '/shaka.js': 'shaka-player/dist/shaka-player.compiled.js',
+};
+
 // The file that a request names, or nothing when it names one outside.
 function locate(pathname, { dir, keys }) {
   if (pathname === '/') return path.join(here, 'page.html');
-  if (pathname === '/hls.js') return createRequire(import.meta.url).resolve('hls.js/dist/hls.min.js');
+  const library = libraries[pathname];
+  if (library) return createRequire(import.meta.url).resolve(library);
   const [root, rest] = keys && pathname.startsWith('/keys/') ? [keys, pathname.slice(5)] : [dir, pathname];
   const file = path.join(path.resolve(root), rest);
   return file.startsWith(path.resolve(root) + path.sep) ? file : undefined;
@@ -152,7 +163,8 @@ function faults(seen, log, { encrypted }) {
 
 const options = readArguments();
 const { server, seen, log, port } = await startServer(options);
-const query = new URLSearchParams({ master: `/${options.master}`, seconds: options.seconds });
+const { master, player, seconds } = options;
+const query = new URLSearchParams({ master: `/${master}`, player, seconds, clearKey: options['clear-key'] });
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'forebay-browser-'));
 const browser = startBrowser(`http://127.0.0.1:${port}/?${query}`, profile);
 

@@ -10,6 +10,7 @@ mod cli;
 mod copy;
 mod inputs;
 mod names;
+mod outputs;
 mod package;
 mod queue_contract;
 mod support;

@@ -134,7 +134,11 @@ fn wrong_values_say_what_where_and_what_to_do() {
             "`scratch.limit` cannot be `20 gigs` (from FILE) / give a size such as `20GB` or `500MiB`",
         ),
         ("hls.profile = 'best'", "`hls.profile` cannot be `best` (from FILE) / give one of: balanced, fast, small"),
-        ("hls.encrypt = 'cbcs'", "`hls.encrypt` cannot be `cbcs` (from FILE) / give one of: none, aes-128"),
+        ("hls.encrypt = 'des'", "`hls.encrypt` cannot be `des` (from FILE) / give one of: none, aes-128, cbcs"),
+        (
+            "hls.encrypt = 'cbcs'",
+            "`hls.encrypt` cannot be `cbcs` (from FILE) / `cbcs` needs `hls.container = \"fmp4\"` (--container fmp4)",
+        ),
         (
             "hls.encrypt = 'aes-128'",
             "`hls.key-uri` cannot be empty (from default) / say where players get keys, such as \
