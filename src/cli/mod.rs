@@ -43,6 +43,7 @@ Exit codes:
 Environment:
   FOREBAY_<SECTION>__<KEY>  a setting, such as FOREBAY_LANES__DOWNLOADS=8
   FOREBAY_MASTER_KEY        the master key of --encrypt, in hex
+  FOREBAY_VERIFY_KEY        the key of the package that verify looks into, in hex
   FOREBAY_LOG               what to log, such as `debug` or `forebay=trace`";
 
 const EXAMPLES: &str = "\

@@ -12,6 +12,9 @@ pub const PACKET: usize = 188;
 /// Ticks of a time stamp in a second.
 pub const CLOCK: i64 = 90_000;
 
+/// The PID of the service description.
+const SDT: u16 = 0x11;
+
 /// Faults of one kind that are kept in words; more are only counted.
 const KEPT_FAULTS: usize = 5;
 
@@ -38,6 +41,8 @@ pub struct Segment {
     pub streams: Vec<Stream>,
     /// First and last continuity counter by PID.
     pub counters: BTreeMap<u16, Counter>,
+    /// The name that the service description gives, unless it is a muxer's own.
+    pub service: Option<String>,
 }
 
 /// The continuity counters of one PID.
@@ -89,12 +94,22 @@ pub struct Unit {
 impl Stream {
     /// Whether it is a picture that players know.
     pub fn is_video(&self) -> bool {
-        matches!(self.kind, 0x01 | 0x02 | 0x10 | 0x1b | 0x24)
+        matches!(self.kind, 0x01 | 0x02 | 0x10 | 0x1b | 0x24 | 0xdb)
     }
 
     /// Whether it is sound that players know.
     pub fn is_audio(&self) -> bool {
-        matches!(self.kind, 0x03 | 0x04 | 0x0f | 0x11 | 0x81 | 0x87)
+        matches!(self.kind, 0x03 | 0x04 | 0x0f | 0x11 | 0x81 | 0x87 | 0xc1 | 0xc2 | 0xcf)
+    }
+
+    /// Whether it is H.264, encrypted or not.
+    pub fn is_h264(&self) -> bool {
+        matches!(self.kind, 0x1b | 0xdb)
+    }
+
+    /// Whether its samples are encrypted one by one.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self.kind, 0xdb | 0xc1 | 0xc2 | 0xcf)
     }
 }
 
@@ -219,7 +234,7 @@ impl Inspector {
     }
 
     fn payload(&mut self, pid: u16, payload: &[u8], starts: bool) {
-        if pid == 0 || Some(pid) == self.pmt_pid {
+        if pid == 0 || pid == SDT || Some(pid) == self.pmt_pid {
             self.section(pid, payload, starts);
         } else if self.segment.streams.iter().any(|stream| stream.pid == pid) {
             if starts {
@@ -247,6 +262,9 @@ impl Inspector {
         let length = 3 + (usize::from(high & 0x0f) << 8 | usize::from(low));
         let Some(whole) = section.get(..length).map(<[u8]>::to_vec) else { return };
         self.sections.remove(&pid);
+        if pid == SDT {
+            return self.describe(&whole);
+        }
         let (name, expected) = if pid == 0 { ("association", 0) } else { ("map", 2) };
         if table != expected {
             return;
@@ -258,6 +276,19 @@ impl Inspector {
         // Eight bytes of header before, four of checksum after.
         let body = whole.get(8..length.saturating_sub(4)).unwrap_or_default();
         if pid == 0 { self.association(body) } else { self.map(body) }
+    }
+
+    /// Looks for a service's name, in which muxers put the title of a file.
+    fn describe(&mut self, table: &[u8]) {
+        let read = || {
+            // One service: eleven bytes of header, five of the entry, then descriptors.
+            let descriptors = table.get(16..)?;
+            let &[0x48, _, _, provider, ref rest @ ..] = descriptors else { return None };
+            let &[length, ref rest @ ..] = rest.get(usize::from(provider)..)? else { return None };
+            Some(String::from_utf8_lossy(rest.get(..usize::from(length))?).into_owned())
+        };
+        let own = |name: &String| name.is_empty() || name.starts_with("Service");
+        self.segment.service = self.segment.service.take().or(read().filter(|name| !own(name)));
     }
 
     fn association(&mut self, body: &[u8]) {
@@ -327,8 +358,8 @@ impl Stream {
         let dts = near(before, dts);
         let mut unit = Unit { pts: near(dts, pts), dts, idr: false };
         match self.kind {
-            0x1b => unit.idr = self.picture(payload),
-            0x0f => self.sound(payload)?,
+            0x1b | 0xdb => unit.idr = self.picture(payload),
+            0x0f | 0xcf => self.sound(payload)?,
             _ => {}
         }
         if self.units.len() < KEPT_UNITS {

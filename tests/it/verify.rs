@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use forebay::format::aes128;
 use forebay::format::playlist;
 use forebay::job::verify::render::render;
-use forebay::job::verify::{Location, Report, VerifyOptions, verify};
+use forebay::job::verify::{Decode, Location, Report, VerifyOptions, verify};
 use forebay::model::failure::Failure;
 use sha2::{Digest as _, Sha256};
 
@@ -206,9 +206,12 @@ impl Package {
         VerifyOptions {
             keys: Some(self.keys()),
             source: None,
-            decode: false,
+            key: None,
+            decode: Decode::Nothing,
+            apple: true,
             at_once: 4,
             ffprobe: "ffprobe".into(),
+            ffmpeg: "ffmpeg".into(),
             cancel: tokio_util::sync::CancellationToken::new(),
         }
     }
@@ -225,6 +228,7 @@ fn run(location: Location, options: VerifyOptions) -> Result<Report, Failure> {
 /// The rules with violations, each once.
 fn rules(report: &Report) -> Vec<&'static str> {
     let mut rules: Vec<_> = report.violations.iter().map(|finding| finding.rule).collect();
+    rules.sort_unstable();
     rules.dedup();
     rules
 }
@@ -255,7 +259,7 @@ fn a_good_package_has_no_violation() {
     let mut command = Command::new("ffmpeg");
     command.args(["-v", "error"]).args(source_arguments()).arg(&source);
     assert!(command.status().unwrap().success());
-    let options = VerifyOptions { decode: true, source: Some(source), ..package.options() };
+    let options = VerifyOptions { decode: Decode::Sample, source: Some(source), ..package.options() };
     let report = run(Location::Path(package.path(MASTER)), options).unwrap();
     assert_eq!(rules(&report), [""; 0], "\n{}", render(&report));
     // ffmpeg begins segments with another table, which is allowed.
@@ -402,7 +406,7 @@ fn damage_that_only_a_decoder_sees_is_found() {
         }
     });
     package.list();
-    let options = VerifyOptions { decode: true, ..package.options() };
+    let options = VerifyOptions { decode: Decode::Sample, ..package.options() };
     let report = run(Location::Path(package.path(MASTER)), options).unwrap();
     assert!(rules(&report).contains(&"R29"), "\n{}", render(&report));
 }

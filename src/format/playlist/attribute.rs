@@ -22,12 +22,19 @@ pub struct Attributes {
     pub line: usize,
 }
 
+/// Attributes of one tag that are kept; more are hostile.
+const KEPT: usize = 200;
+
 impl Attributes {
     /// Reads what follows the colon of a tag.
     pub fn read(line: usize, text: &str, problems: &mut Vec<Problem>) -> Self {
         let mut attributes = Self { list: Vec::new(), line };
         let mut rest = text;
         while !rest.is_empty() {
+            if attributes.list.len() == KEPT {
+                problems.push(Problem::new("R03", line, format!("there are more than {KEPT} attributes")));
+                break;
+            }
             let Some((name, after)) = rest.split_once('=') else {
                 problems.push(Problem::new("R03", line, format!("`{}` is not an attribute", short(rest))));
                 break;

@@ -93,6 +93,9 @@ const ONCE: [&str; 9] = [
     "EXT-X-INDEPENDENT-SEGMENTS",
 ];
 
+/// Lines that are kept. A day in segments of two seconds, each with a key, has 130,000.
+const KEPT: usize = 500_000;
+
 /// Whether the tag makes a playlist a master playlist.
 pub(super) fn only_in_master(tag: &str) -> bool {
     MASTER.contains(&tag)
@@ -113,8 +116,12 @@ pub(super) fn split(bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<Line> {
         problems.push(Problem::new("R01", 1, "the playlist begins with a byte order mark"));
         rest
     });
+    if text.bytes().filter(|&byte| byte == b'\n').count() > KEPT {
+        problems.push(Problem::new("R03", KEPT, format!("more than {KEPT} lines: the rest was not read")));
+    }
     let mut lines: Vec<Line> = text
         .split('\n')
+        .take(KEPT)
         .enumerate()
         .map(|(at, line)| Line { number: at + 1, text: line.strip_suffix('\r').unwrap_or(line).to_owned() })
         .collect();

@@ -15,8 +15,8 @@ pub struct Master {
     pub variants: Vec<Variant>,
     /// The renditions, in order.
     pub renditions: Vec<Rendition>,
-    /// URIs of I-frame playlists with their lines.
-    pub trick: Vec<(usize, String)>,
+    /// The I-frame playlists, in order.
+    pub trick: Vec<Variant>,
 }
 
 /// One EXT-X-STREAM-INF.
@@ -42,7 +42,12 @@ pub struct Variant {
     pub subtitles: Option<String>,
     /// Group of video renditions.
     pub video: Option<String>,
+    /// SDR, PQ or HLG.
+    pub video_range: Option<String>,
 }
+
+/// Variants, renditions and I-frame playlists that are kept, of each; more are hostile.
+const KEPT: usize = 1000;
 
 /// One EXT-X-MEDIA.
 #[derive(Clone, Debug, Default)]
@@ -81,12 +86,11 @@ pub(super) fn read(lines: &[Line], problems: &mut Vec<Problem>) -> Master {
             }
             Content::Tag("EXT-X-MEDIA", value) => master.renditions.push(rendition(line.number, value, problems)),
             Content::Tag("EXT-X-I-FRAME-STREAM-INF", value) => {
-                let attributes = Attributes::read(line.number, value, problems);
-                match attributes.quoted("URI", problems) {
-                    Some(uri) => master.trick.push((line.number, uri)),
-                    None => {
-                        problems.push(Problem::new("R03", line.number, "EXT-X-I-FRAME-STREAM-INF has no URI"));
-                    }
+                let trick = variant(line.number, value, problems);
+                if trick.uri.is_empty() {
+                    problems.push(Problem::new("R03", line.number, "EXT-X-I-FRAME-STREAM-INF has no URI"));
+                } else {
+                    master.trick.push(trick);
                 }
             }
             Content::Uri(uri) => match open.take() {
@@ -98,6 +102,10 @@ pub(super) fn read(lines: &[Line], problems: &mut Vec<Problem>) -> Master {
                 )),
             },
             Content::Blank | Content::Comment | Content::Tag(..) => {}
+        }
+        if [master.variants.len(), master.renditions.len(), master.trick.len()].contains(&KEPT) {
+            problems.push(Problem::new("R03", line.number, format!("more than {KEPT} entries: the rest was not read")));
+            return master;
         }
     }
     if let Some(variant) = open {
@@ -117,7 +125,7 @@ fn variant(line: usize, value: &str, problems: &mut Vec<Problem>) -> Variant {
     });
     Variant {
         line,
-        uri: String::new(),
+        uri: attributes.quoted("URI", problems).unwrap_or_default(),
         bandwidth: attributes.integer("BANDWIDTH", problems),
         average_bandwidth: attributes.integer("AVERAGE-BANDWIDTH", problems),
         codecs: attributes.quoted("CODECS", problems),
@@ -126,6 +134,7 @@ fn variant(line: usize, value: &str, problems: &mut Vec<Problem>) -> Variant {
         audio: attributes.quoted("AUDIO", problems),
         subtitles: attributes.quoted("SUBTITLES", problems),
         video: attributes.quoted("VIDEO", problems),
+        video_range: attributes.bare("VIDEO-RANGE", problems),
     }
 }
 

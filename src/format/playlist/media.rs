@@ -48,6 +48,8 @@ pub struct Segment {
     pub key: Option<usize>,
     /// Index of its init section in `maps`.
     pub map: Option<usize>,
+    /// Whether EXT-X-GAP says that it is not there.
+    pub gap: bool,
 }
 
 /// EXT-X-BYTERANGE.
@@ -81,6 +83,8 @@ pub struct Map {
     pub line: usize,
     /// Where the init section is.
     pub uri: String,
+    /// The part of the file that it is.
+    pub range: Option<Range>,
     /// Index of the key that held where the tag stands.
     pub key: Option<usize>,
 }
@@ -91,7 +95,10 @@ struct Open {
     inf: Option<(usize, f64)>,
     range: Option<(usize, Range)>,
     discontinuity: bool,
+    gap: bool,
     key: Option<usize>,
+    /// Whether no segment came since `key` was set, so that another tag may stand beside it.
+    beside: bool,
     map: Option<usize>,
     needs: Needs,
 }
@@ -148,6 +155,7 @@ fn tag(media: &mut Media, open: &mut Open, line: usize, tag: (&str, &str), probl
         "EXT-X-ENDLIST" => media.ended = true,
         "EXT-X-INDEPENDENT-SEGMENTS" => media.independent = true,
         "EXT-X-DISCONTINUITY" => open.discontinuity = true,
+        "EXT-X-GAP" => open.gap = true,
         "EXT-X-I-FRAMES-ONLY" => {
             media.iframes_only = true;
             open.needs.at_least(4, line, "EXT-X-I-FRAMES-ONLY");
@@ -188,8 +196,15 @@ fn tag(media: &mut Media, open: &mut Open, line: usize, tag: (&str, &str), probl
             if uri.is_empty() {
                 problems.push(Problem::new("R03", line, "EXT-X-MAP has no URI"));
             }
+            let range = attributes.quoted("BYTERANGE", problems).and_then(|text| {
+                let found = range(&text).map(|range| Range { offset: range.offset.or(Some(0)), ..range });
+                if found.is_none() {
+                    problems.push(Problem::new("R51", line, format!("`{}` is not a byte range", short(&text))));
+                }
+                found
+            });
             open.map = Some(media.maps.len());
-            media.maps.push(Map { line, uri, key: open.key });
+            media.maps.push(Map { line, uri, range, key: open.key });
         }
         _ => {}
     }
@@ -235,9 +250,11 @@ fn segment(media: &mut Media, open: &mut Open, line: usize, uri: &str, problems:
         seconds,
         range: range.map(|(_, range)| range),
         discontinuity: std::mem::take(&mut open.discontinuity),
+        gap: std::mem::take(&mut open.gap),
         key: open.key,
         map: open.map,
     });
+    open.beside = false;
 }
 
 fn key(media: &mut Media, open: &mut Open, line: usize, value: &str, problems: &mut Vec<Problem>) {
@@ -277,7 +294,13 @@ fn key(media: &mut Media, open: &mut Open, line: usize, value: &str, problems: &
         open.needs.at_least(5, line, "KEYFORMAT or SAMPLE-AES");
     }
     let uri = attribute("URI").map(|uri| uri.value.clone());
-    open.key = Some(media.keys.len());
+    // Tags in other formats may say the same for other players; the plain one is the one to go by.
+    let plain = |format: &Option<String>| format.as_deref().is_none_or(|format| format == "identity");
+    let kept = open.key.and_then(|key| media.keys.get(key)).is_some_and(|before| plain(&before.format));
+    if !(open.beside && kept && !plain(&format)) {
+        open.key = Some(media.keys.len());
+    }
+    open.beside = true;
     media.keys.push(Key { line, method, uri, iv, format });
 }
 

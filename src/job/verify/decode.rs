@@ -10,23 +10,30 @@ use crate::format::playlist::attribute::short;
 use crate::model::failure::Failure;
 use crate::tool::child::{Ended, Order, Output, run};
 
+use super::Decode;
 use super::fetch::{self, Fetch};
 use super::finding::Findings;
+use super::inside::Form;
 use super::key::Keys;
 use super::package::{Package, Rendition, Role};
 use super::segment;
 
-/// Decodes the first, the middle and the last segment of each rendition.
+/// The first, the middle and the last of so many.
+pub(super) fn sample(count: usize) -> Vec<usize> {
+    vec![0, count / 2, count.saturating_sub(1)]
+}
+
+/// Decodes segments of each rendition.
 pub(super) async fn check(
     fetch: &dyn Fetch,
     package: &Package,
     keys: &Keys,
-    (ffprobe, cancel): (&Path, &CancellationToken),
+    (wish, (ffprobe, cancel)): (Decode, (&Path, &CancellationToken)),
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     for rendition in package.renditions.iter().filter(|rendition| rendition.role != Role::Subtitles) {
         let count = rendition.facts.len();
-        let mut chosen = vec![0, count / 2, count.saturating_sub(1)];
+        let mut chosen = if wish == Decode::All { (0..count).collect() } else { sample(count) };
         chosen.dedup();
         for index in chosen {
             let looked_into =
@@ -35,9 +42,9 @@ pub(super) async fn check(
                 continue;
             }
             let Some(plain) = segment::plain(fetch, keys, rendition, index).await else { continue };
-            let file = fetch::blocking(move || Plain::write(&plain)).await;
-            let file = file.map_err(|error| Failure::io("could not write a segment to be decoded", &error))?;
-            decode(rendition, index, &file.path, (ffprobe, cancel), findings).await?;
+            let form = plain.form;
+            let file = Scratch::of(plain.bytes).await?;
+            decode(rendition, index, (&file.path, form), (ffprobe, cancel), findings).await?;
         }
     }
     Ok(())
@@ -46,14 +53,15 @@ pub(super) async fn check(
 async fn decode(
     rendition: &Rendition,
     index: usize,
-    file: &Path,
+    (file, form): (&Path, Form),
     (ffprobe, cancel): (&Path, &CancellationToken),
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let mut path = std::ffi::OsString::from("file:");
     path.push(file);
+    let format = demuxer(form);
     let order = Order::new(ffprobe)
-        .args(["-v", "error", "-protocol_whitelist", "file", "-format_whitelist", "mpegts", "-f", "mpegts"])
+        .args(["-v", "error", "-protocol_whitelist", "file", "-format_whitelist", format, "-f", format])
         .args(["-count_frames", "-show_entries", "stream=codec_type,nb_read_frames", "-of", "compact=p=0", "-i"])
         .arg(path);
     let mut read = (None, None);
@@ -93,24 +101,39 @@ async fn decode(
     Ok(())
 }
 
-/// A decrypted segment on disk, for us alone and only while it is needed.
-struct Plain {
-    path: PathBuf,
-}
-
-impl Plain {
-    fn write(bytes: &[u8]) -> std::io::Result<Self> {
-        let mut name = [0; 16];
-        getrandom::fill(&mut name).map_err(|error| std::io::Error::other(error.to_string()))?;
-        let path = std::env::temp_dir().join(format!("forebay-{}.ts", hex::encode(name)));
-        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        let plain = Self { path };
-        file.write_all(bytes)?;
-        Ok(plain)
+/// The demuxer that a segment is given to, which may use no other.
+pub(super) fn demuxer(form: Form) -> &'static str {
+    match form {
+        Form::Stream => "mpegts",
+        Form::Fragments => "mov",
+        Form::Packed => "aac",
     }
 }
 
-impl Drop for Plain {
+/// A decrypted segment on disk, for us alone and only while it is needed.
+pub(super) struct Scratch {
+    pub(super) path: PathBuf,
+}
+
+impl Scratch {
+    /// Writes the bytes.
+    pub(super) async fn of(bytes: Vec<u8>) -> Result<Self, Failure> {
+        let file = fetch::blocking(move || Self::write(&bytes)).await;
+        file.map_err(|error| Failure::io("could not write a segment to be decoded", &error))
+    }
+
+    fn write(bytes: &[u8]) -> std::io::Result<Self> {
+        let mut name = [0; 16];
+        getrandom::fill(&mut name).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let path = std::env::temp_dir().join(format!("forebay-{}.media", hex::encode(name)));
+        let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let scratch = Self { path };
+        file.write_all(bytes)?;
+        Ok(scratch)
+    }
+}
+
+impl Drop for Scratch {
     fn drop(&mut self) {
         // Gone already is as good.
         std::fs::remove_file(&self.path).unwrap_or_default();

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use url::Url;
 
 use crate::model::failure::Failure;
 
 use super::address::Address;
+use super::package::Sum;
 
 /// The largest playlist, key list or manifest that is read.
 pub(super) const PLAYLIST: u64 = 16 << 20;
@@ -32,6 +34,8 @@ const ATTEMPTS: u32 = 3;
 pub(super) struct Loaded {
     /// The bytes.
     pub(super) bytes: Vec<u8>,
+    /// The Content-Type, where a server said one.
+    pub(super) kind: Option<String>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -63,6 +67,8 @@ pub(super) type Part = Option<(u64, u64)>;
 pub(super) trait Fetch: Send + Sync {
     /// Reads an object or a part of it, at most `most` bytes.
     async fn read(&self, address: &Address, part: Part, most: u64) -> Result<Loaded, FetchError>;
+    /// Size and checksum of an object, which may be too large for memory.
+    async fn sum(&self, address: &Address) -> Result<Sum, FetchError>;
     /// The URL of the package's folder, if it has one.
     fn root_url(&self) -> Option<&str>;
     /// The folder itself, if its names can be listed.
@@ -95,13 +101,40 @@ impl Folder {
     pub(super) fn open(file: &Path) -> Result<(Self, Address), Failure> {
         let what = format!("could not open `{}`", file.display());
         let file = file.canonicalize().map_err(|error| Failure::io(&what, &error))?;
-        let file = if file.is_dir() { file.join("master.m3u8") } else { file };
+        let file = if file.is_dir() { first_list(&file) } else { file };
         let (Some(root), Some(name)) = (file.parent(), file.file_name()) else {
             return Err(Failure::environment(format!("{what}: it is no file")));
         };
         let name = name.to_string_lossy().into_owned();
         Ok((Self { root: root.to_path_buf(), budget: Budget::new() }, Address::top(&name, &name)))
     }
+}
+
+/// What a folder is to be read by: `master.m3u8`, or the only list with variants, or any list.
+fn first_list(folder: &Path) -> PathBuf {
+    let usual = folder.join("master.m3u8");
+    if usual.is_file() {
+        return usual;
+    }
+    let entries = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut lists: Vec<PathBuf> = entries.filter(|path| rank(path) < 3 && path.is_file()).collect();
+    lists.sort_by_key(|path| (rank(path), !is_master(path), path.clone()));
+    lists.into_iter().next().unwrap_or(usual)
+}
+
+/// Playlists come before DASH manifests.
+fn rank(path: &Path) -> u8 {
+    match path.extension().and_then(|end| end.to_str()) {
+        Some("m3u8" | "m3u") => 1,
+        Some("mpd") => 2,
+        _ => 3,
+    }
+}
+
+/// Whether the first part of the file names variants.
+fn is_master(path: &Path) -> bool {
+    let head = read_file(path, 0, 1 << 16).unwrap_or_default();
+    head.windows(17).any(|window| window == b"#EXT-X-STREAM-INF")
 }
 
 #[async_trait::async_trait]
@@ -122,7 +155,19 @@ impl Fetch for Folder {
         }
         let permit = self.budget.room(wanted).await;
         let bytes = blocking(move || read_file(&path, offset, wanted)).await?;
-        Ok(Loaded { bytes, _room: permit })
+        Ok(Loaded { bytes, kind: None, _room: permit })
+    }
+
+    async fn sum(&self, address: &Address) -> Result<Sum, FetchError> {
+        let (root, path) = (self.root.clone(), self.root.join(&address.path));
+        blocking(move || {
+            plain_length(&root, &path)?;
+            let file = std::fs::File::open(&path).map_err(|error| disk(&error))?;
+            let mut hasher = Sha256::new();
+            let bytes = std::io::copy(&mut std::io::BufReader::new(file), &mut hasher).map_err(|error| disk(&error))?;
+            Ok(Sum { bytes, sha256: hasher.finalize().into() })
+        })
+        .await
     }
 
     fn root_url(&self) -> Option<&str> {
@@ -177,7 +222,7 @@ pub(super) struct Web {
 
 impl Web {
     /// The folder of the master playlist at `url`, which may redirect; the rest of the package may not leave its server.
-    pub(super) async fn open(url: &Url) -> Result<(Self, Address, Vec<u8>), Failure> {
+    pub(super) async fn open(url: &Url) -> Result<(Self, Address, Loaded), Failure> {
         let cannot = |error: &dyn std::fmt::Display| {
             Failure::temporary(format!("could not read {}: {error}", crate::model::secret::masked_url(url)))
         };
@@ -200,7 +245,7 @@ impl Web {
             }
         });
         let client = client(stay).map_err(|error| cannot(&error))?;
-        Ok((Self { root: root.into(), client, budget }, Address::top(&name, &encoded), loaded.bytes))
+        Ok((Self { root: root.into(), client, budget }, Address::top(&name, &encoded), loaded))
     }
 }
 
@@ -226,6 +271,18 @@ impl Fetch for Web {
             }
             tokio::time::sleep(Duration::from_millis(500) * attempt).await;
         }
+    }
+
+    async fn sum(&self, address: &Address) -> Result<Sum, FetchError> {
+        let url = format!("{}{}", self.root, address.encoded);
+        let mut stream = ask(&self.client, &url, None).await?.bytes_stream();
+        let (mut bytes, mut hasher) = (0, Sha256::new());
+        while let Some(part) = stream.next().await {
+            let part = part.map_err(network)?;
+            bytes += part.len() as u64;
+            hasher.update(&part);
+        }
+        Ok(Sum { bytes, sha256: hasher.finalize().into() })
     }
 
     fn root_url(&self) -> Option<&str> {
@@ -271,6 +328,8 @@ pub(super) async fn ask(client: &reqwest::Client, url: &str, part: Part) -> Resu
 /// Reads an answer whose length may be a lie.
 async fn body(answer: reqwest::Response, most: u64, budget: &Budget) -> Result<Loaded, FetchError> {
     let declared = answer.content_length();
+    let kind = answer.headers().get(reqwest::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.map(|kind| kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
     if declared.is_some_and(|length| length > most) {
         return Err(FetchError::TooLarge(most));
     }
@@ -284,7 +343,7 @@ async fn body(answer: reqwest::Response, most: u64, budget: &Budget) -> Result<L
         }
         bytes.extend_from_slice(&part);
     }
-    Ok(Loaded { bytes, _room: room })
+    Ok(Loaded { bytes, kind, _room: room })
 }
 
 /// The innermost reason, without the URL, which may carry a signature.

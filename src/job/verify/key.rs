@@ -10,6 +10,7 @@ use crate::format::aes128::BLOCK;
 use crate::format::playlist::attribute::short;
 use crate::format::playlist::media::Key;
 
+use super::VerifyOptions;
 use super::address::has_scheme;
 use super::fetch::{self, Fetch, FetchError};
 use super::finding::Findings;
@@ -34,19 +35,21 @@ impl Keys {
     }
 }
 
-/// Gets every key that the playlists name, from `folder` first.
+/// Gets every key that the playlists name, from the folder first.
 pub(super) async fn collect(
     fetch: &dyn Fetch,
     package: &Package,
-    folder: Option<&Path>,
+    options: &VerifyOptions,
     findings: &mut Findings,
 ) -> Keys {
     let mut keys = Keys::default();
+    let given = options.key.as_ref().map(|key| key.expose().to_vec());
+    let folder = options.keys.as_deref();
     let mut tried: BTreeMap<String, Option<[u8; BLOCK]>> = BTreeMap::new();
     let client = fetch::client(reqwest::redirect::Policy::none()).ok();
-    for rendition in &package.renditions {
+    for rendition in package.renditions.iter().chain(&package.tricks) {
         for key in rendition.media.keys.iter().take(KEYS) {
-            let Some(uri) = key.uri.clone().filter(|_| key.method == "AES-128") else { continue };
+            let Some(uri) = key.uri.clone().filter(|_| is_plain(key)) else { continue };
             let name = (rendition.address.path.clone(), uri.clone());
             if keys.0.contains_key(&name) {
                 continue;
@@ -55,7 +58,12 @@ pub(super) async fn collect(
             let global = if has_scheme(&uri) { uri.clone() } else { format!("{} {uri}", rendition.address.path) };
             if !tried.contains_key(&global) && tried.len() < KEYS {
                 let where_ = rendition.line(key.line);
-                let found = find(fetch, rendition, &uri, folder, client.as_ref()).await;
+                let found = match (&given, folder) {
+                    (Some(given), None) => Ok(Some(given.clone())),
+                    _ => find(fetch, rendition, &uri, folder, client.as_ref()).await,
+                };
+                // The key given stands in for those that cannot be had.
+                let found = found.map(|found| found.or_else(|| given.clone()));
                 let found = judge(found, &where_, findings);
                 tried.insert(global.clone(), found);
             }
@@ -65,6 +73,11 @@ pub(super) async fn collect(
         }
     }
     keys
+}
+
+/// Whether the URI leads to the key itself and not into a system for rights.
+pub(super) fn is_plain(key: &Key) -> bool {
+    key.format.as_deref().is_none_or(|format| format == "identity")
 }
 
 fn judge(found: Result<Option<Vec<u8>>, FetchError>, where_: &str, findings: &mut Findings) -> Option<[u8; BLOCK]> {
@@ -153,10 +166,15 @@ fn key_file(folder: &Path, name: &str) -> Option<PathBuf> {
 
 /// What can be said of the tags alone.
 pub(super) fn check(fetch: &dyn Fetch, package: &Package, keys: &Keys, findings: &mut Findings) {
+    for key in keys.distinct().iter().filter(|key| !looks_random(key)) {
+        let kind = if key.iter().all(u8::is_ascii_graphic) { "text" } else { "a pattern" };
+        findings.warning("R47", "the package", format!("a key is {kind}, not drawn by chance"));
+    }
     for rendition in &package.renditions {
         let mut uris = BTreeSet::new();
         for key in &rendition.media.keys {
             if let Some(uri) = &key.uri
+                && is_plain(key)
                 && uris.insert(uri)
             {
                 check_uri(fetch, uri, &rendition.line(key.line), findings);
@@ -170,6 +188,13 @@ pub(super) fn check(fetch: &dyn Fetch, package: &Package, keys: &Keys, findings:
         check_coverage(rendition, findings);
         check_vectors(rendition, findings);
     }
+}
+
+/// A key drawn by chance has a dozen different bytes and is not text.
+fn looks_random(key: &[u8; BLOCK]) -> bool {
+    let different = key.iter().collect::<BTreeSet<_>>().len();
+    let steps = key.windows(2).filter(|pair| pair[1].wrapping_sub(pair[0]) == 1).count();
+    different >= 8 && steps < 8 && !key.iter().all(u8::is_ascii_graphic)
 }
 
 fn check_uri(fetch: &dyn Fetch, uri: &str, where_: &str, findings: &mut Findings) {
@@ -216,7 +241,10 @@ fn check_vectors(rendition: &Rendition, findings: &mut Findings) {
     let mut again = 0;
     for (index, segment) in rendition.media.segments.iter().enumerate() {
         let Some(key) = segment.key.and_then(|key| rendition.media.keys.get(key)) else { continue };
-        if !seen.insert((key.uri.as_deref(), vector(rendition, index, key))) {
+        if key.method != "AES-128" {
+            continue;
+        }
+        if !seen.insert((key.uri.as_deref(), key.iv.unwrap_or_else(|| number(rendition, index)))) {
             again += 1;
         }
     }
@@ -226,17 +254,24 @@ fn check_vectors(rendition: &Rendition, findings: &mut Findings) {
     }
 }
 
-/// The IV of a segment: its own, or its sequence number.
-pub(super) fn vector(rendition: &Rendition, index: usize, key: &Key) -> [u8; BLOCK] {
-    key.iv.unwrap_or_else(|| {
-        let number = u128::from(rendition.media.sequence) + index as u128;
-        number.to_be_bytes()
-    })
+/// The sequence number of a segment as an IV.
+pub(super) fn number(rendition: &Rendition, index: usize) -> [u8; BLOCK] {
+    (u128::from(rendition.media.sequence) + index as u128).to_be_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_that_nobody_drew_are_told() {
+        assert!(looks_random(&hex::decode("a107339c5e0100fe804412d06bee2957").unwrap().try_into().unwrap()));
+        let mut counting = [0; BLOCK];
+        (0..).zip(&mut counting).for_each(|(at, byte)| *byte = at);
+        for weak in [counting, [0; BLOCK], *b"0123456789abcdef", *b"Hunter2Hunter2!!"] {
+            assert!(!looks_random(&weak));
+        }
+    }
 
     #[test]
     fn keys_are_found_in_the_folder_and_one_below() {

@@ -10,10 +10,10 @@ use crate::format::aes128::BLOCK;
 use crate::format::playlist::attribute::short;
 
 use super::address::Address;
-use super::fetch::{self, Fetch, FetchError, PLAYLIST, SEGMENT};
+use super::fetch::{self, Fetch, FetchError, PLAYLIST};
 use super::finding::Findings;
 use super::key::Keys;
-use super::package::{Package, Sum};
+use super::package::Package;
 
 /// Files of one folder that are looked at; more are hostile.
 const FILES: usize = 500_000;
@@ -102,7 +102,7 @@ async fn check_objects(
         let known = package.referred.get(&address.path).copied().flatten();
         let sum = match known {
             Some(sum) => Ok(sum),
-            None => sum(fetch, address).await,
+            None => fetch.sum(address).await,
         };
         (address, object, sum)
     }));
@@ -142,11 +142,6 @@ const PATH: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b'`')
     .add(b'{')
     .add(b'}');
-
-async fn sum(fetch: &dyn Fetch, address: &Address) -> Result<Sum, FetchError> {
-    let loaded = fetch.read(address, None, SEGMENT).await?;
-    Ok(fetch::blocking(move || Sum::of(&loaded.bytes)).await)
-}
 
 /// R04 and R46, for packages in a folder: nothing left over, and no key among it.
 pub(super) async fn check_folder(

@@ -7,12 +7,16 @@ use crate::format::playlist::master::{Master, Rendition as Media, Variant};
 
 use super::fetch::Fetch;
 use super::finding::Findings;
+use super::inside::{Inside, Video};
 use super::package::{Package, Rendition, Role};
+use super::picture::{Picture, range_of};
 use super::playlist_rules::seconds;
-use super::segment::{Inside, Video};
 
 /// How far a declared bit rate may be from the measured one.
 const RATE_TOLERANCE: f64 = 0.1;
+
+/// What the rounding of times to milliseconds makes of a rate.
+const ROUNDING: f64 = 0.002;
 
 /// R11 to R18.
 pub(super) fn check(fetch: &dyn Fetch, package: &Package, findings: &mut Findings) {
@@ -25,7 +29,7 @@ pub(super) fn check(fetch: &dyn Fetch, package: &Package, findings: &mut Finding
     for variant in &master.variants {
         let where_ = format!("{path} line {}", variant.line);
         if !seen.insert((&variant.uri, &variant.audio, &variant.subtitles)) {
-            findings.violation("R11", &where_, format!("`{}` is listed twice", short(&variant.uri)));
+            findings.apple("R11", &where_, format!("`{}` is listed twice", short(&variant.uri)));
         }
         let place = Place { fetch, package, master, variant, where_ };
         place.check_presence(findings);
@@ -37,6 +41,8 @@ pub(super) fn check(fetch: &dyn Fetch, package: &Package, findings: &mut Finding
         }
     }
     check_renditions(fetch, package, master, findings);
+    check_ranges(package, findings);
+    check_shapes(package, findings);
 }
 
 /// One variant with all that is needed to judge it.
@@ -60,8 +66,14 @@ impl Place<'_> {
             ("R17", "FRAME-RATE", variant.frame_rate.is_some(), video),
         ];
         for (rule, name, there, needed) in wanted {
-            if needed && !there {
-                findings.violation(rule, &self.where_, format!("{name} is missing"));
+            if !needed || there {
+                continue;
+            }
+            let what = format!("{name} is missing");
+            if name == "BANDWIDTH" {
+                findings.violation(rule, &self.where_, what);
+            } else {
+                findings.apple(rule, &self.where_, what);
             }
         }
     }
@@ -103,9 +115,12 @@ impl Place<'_> {
             let (Some(declared), Some(measured)) = (declared, measured) else { continue };
             let off = seconds(declared) / measured - 1.0;
             let what = format!("{name}={declared}, the measured {word} is {measured:.0} ({:+.1} %)", off * 100.0);
-            if off.abs() > RATE_TOLERANCE {
+            // A player may be short of bits only if too few are declared.
+            if off < -RATE_TOLERANCE || (rule == "R13" && off > RATE_TOLERANCE) {
                 findings.violation(rule, &self.where_, what);
-            } else if rule == "R12" && seconds(declared) < measured.floor() {
+            } else if off > RATE_TOLERANCE {
+                findings.apple(rule, &self.where_, what);
+            } else if rule == "R12" && off < -ROUNDING {
                 findings.warning(rule, &self.where_, what);
             }
         }
@@ -122,29 +137,33 @@ impl Place<'_> {
         let mut real = BTreeSet::new();
         let all = std::iter::once(rendition).chain(self.companions("AUDIO"));
         for inside in all.filter_map(first_inside) {
-            real.extend(inside.video.iter().filter_map(|video| Some(video.sps.as_ref()?.codec())));
-            real.extend(inside.audio.iter().filter_map(audio_codec));
+            real.extend(inside.video.iter().filter_map(|video| Some(video.picture.as_ref()?.codec.clone())));
+            real.extend(inside.audio.iter().filter_map(|audio| audio.codec.clone()));
         }
         if real.is_empty() {
             return;
         }
-        let declared: Vec<String> = codecs.split(',').map(|codec| codec.trim().to_ascii_lowercase()).collect();
+        let declared: Vec<String> = codecs.split(',').map(|codec| codec.trim().to_owned()).collect();
         for codec in &real {
-            if declared.contains(codec) {
+            if declared.iter().any(|other| fit(other, codec) == Fit::Same) {
                 continue;
             }
-            // The flags in the middle narrow the profile; players go by profile and level.
-            let alike = declared.iter().any(|other| same_but_flags(other, codec) || both_aac(other, codec));
-            let what = format!("CODECS=\"{}\" does not name {codec}", short(codecs));
+            let alike = declared.iter().any(|other| fit(other, codec) == Fit::Alike);
+            let what = format!("CODECS=\"{}\" does not name {}", short(codecs), short(codec));
             if alike {
                 findings.warning("R15", &self.where_, what);
             } else {
                 findings.violation("R15", &self.where_, what);
             }
         }
+        // Renditions that could not be looked into may hold the rest.
+        let known = KNOWN.iter().filter(|known| real.iter().any(|real| family(real) == family(known)));
+        let known: Vec<&str> = known.map(|known| family(known)).collect();
+        let complete = self.companions("AUDIO").iter().all(|other| first_inside(other).is_some());
         for codec in &declared {
-            let found = real.iter().any(|real| real == codec || same_but_flags(real, codec) || both_aac(real, codec));
-            let checked = codec.starts_with("avc1.") || codec.starts_with("mp4a.40.");
+            let found = real.iter().any(|real| fit(codec, real) != Fit::Other);
+            let checked = known.contains(&family(codec))
+                || (complete && KNOWN.iter().any(|known| family(known) == family(codec)));
             if checked && !found {
                 findings.violation("R15", &self.where_, format!("there is no {} in the media", short(codec)));
             }
@@ -152,12 +171,16 @@ impl Place<'_> {
     }
 
     fn check_picture(&self, rendition: &Rendition, findings: &mut Findings) {
-        let sps = first_inside(rendition).and_then(|inside| inside.video.as_ref()?.sps.as_ref());
-        if let (Some(sps), Some(size)) = (sps, self.variant.resolution)
-            && size != (u64::from(sps.width), u64::from(sps.height))
+        let picture = first_inside(rendition).and_then(|inside| inside.video.as_ref()?.picture.as_ref());
+        if let (Some(picture), Some(size)) = (picture, self.variant.resolution)
+            && size != (u64::from(picture.width), u64::from(picture.height))
+            && !is_shown_size(picture, size)
         {
-            let what = format!("RESOLUTION={}x{}, the picture is {}x{}", size.0, size.1, sps.width, sps.height);
+            let what = format!("RESOLUTION={}x{}, the picture is {}x{}", size.0, size.1, picture.width, picture.height);
             findings.violation("R16", &self.where_, what);
+        }
+        if let Some(picture) = picture {
+            self.check_range(range_of(picture.colour), findings);
         }
         let (Some(declared), Some((average, fastest))) = (self.variant.frame_rate, frame_rate(rendition)) else {
             return;
@@ -169,24 +192,85 @@ impl Place<'_> {
             findings.violation("R17", &self.where_, what);
         }
         if average > 60.0 + slack {
-            findings.violation("R17", &self.where_, format!("{average:.3} frames a second are more than 60"));
+            findings.apple("R17", &self.where_, format!("{average:.3} frames a second are more than 60"));
+        }
+    }
+
+    fn check_range(&self, real: &str, findings: &mut Findings) {
+        match self.variant.video_range.as_deref() {
+            None if real != "SDR" => {
+                findings.apple("R19", &self.where_, format!("VIDEO-RANGE is missing, and the picture is {real}"));
+            }
+            Some(declared) if declared != real => {
+                let what = format!("VIDEO-RANGE={}, and the picture is {real}", short(declared));
+                findings.violation("R19", &self.where_, what);
+            }
+            _ => {}
         }
     }
 }
 
-fn audio_codec(audio: &super::segment::Audio) -> Option<String> {
-    match audio.kind {
-        0x0f => Some(format!("mp4a.40.{}", audio.header?.object_type)),
-        0x81 => Some("ac-3".into()),
-        0x87 => Some("ec-3".into()),
-        _ => None,
+/// Whether the size is that of the picture as shown, pixels made square.
+fn is_shown_size(picture: &Picture, (width, height): (u64, u64)) -> bool {
+    let Some((across, down)) = picture.sample_aspect.filter(|&(_, down)| down > 0) else { return false };
+    let shown = u64::from(picture.width) * u64::from(across) / u64::from(down);
+    shown.abs_diff(width) <= 1 && u64::from(picture.height) == height
+}
+
+/// One codec of each family that is looked into.
+const KNOWN: [&str; 8] = ["avc1", "hvc1", "av01", "vp09", "mp4a", "ac-3", "ec-3", "opus"];
+
+/// The codec without what is particular; names that mean the same are the same.
+fn family(codec: &str) -> &str {
+    match codec.split('.').next().unwrap_or_default() {
+        "avc1" | "avc3" => "avc1",
+        "hvc1" | "hev1" => "hvc1",
+        first => first,
     }
 }
 
+/// How well a declared codec fits a real one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Same,
+    Alike,
+    Other,
+}
+
+/// Whether a declared codec is the real one, or differs only where players do not care.
+pub(super) fn fits(declared: &str, real: &str) -> bool {
+    fit(declared, real) != Fit::Other
+}
+
+fn fit(declared: &str, real: &str) -> Fit {
+    let (declared, real) = (declared.to_ascii_lowercase(), real.to_ascii_lowercase());
+    // AV1 may go on with chroma and colour.
+    let longer = real.starts_with("av01.") && declared.strip_prefix(&real).is_some_and(|rest| rest.starts_with('.'));
+    if declared == real || longer {
+        Fit::Same
+    } else if same_but_flags(&declared, &real) || both_aac(&declared, &real) || same_hevc(&declared, &real) {
+        Fit::Alike
+    } else {
+        Fit::Other
+    }
+}
+
+/// The flags in the middle narrow the profile; players go by profile and level.
 fn same_but_flags(one: &str, two: &str) -> bool {
     let parts = |codec: &str| {
-        let codec = codec.strip_prefix("avc1.").filter(|rest| rest.len() == 6)?;
-        Some((codec.get(..2)?.to_owned(), codec.get(4..)?.to_owned()))
+        let codec = codec.strip_prefix("avc1.").or_else(|| codec.strip_prefix("avc3."))?;
+        let whole = codec.len() == 6 && codec.is_ascii();
+        whole.then(|| Some((codec.get(..2)?.to_owned(), codec.get(4..)?.to_owned()))).flatten()
+    };
+    parts(one).is_some() && parts(one) == parts(two)
+}
+
+/// Profile, tier and level are the same, the rest is finer.
+fn same_hevc(one: &str, two: &str) -> bool {
+    let parts = |codec: &str| {
+        let mut parts = codec.split('.').map(ToOwned::to_owned);
+        let (name, profile) = (parts.next()?, parts.next()?);
+        (family(&name) == "hvc1").then_some((profile, parts.nth(1)?))
     };
     parts(one).is_some() && parts(one) == parts(two)
 }
@@ -239,7 +323,8 @@ struct Rates {
 impl Rates {
     fn of(rendition: &Rendition) -> Self {
         let segments = rendition.media.segments.iter().zip(&rendition.facts);
-        let sizes: Option<Vec<(f64, f64)>> = segments
+        let there = segments.filter(|(segment, _)| !segment.gap);
+        let sizes: Option<Vec<(f64, f64)>> = there
             .map(|(segment, facts)| {
                 let bytes = facts.as_ref()?.bytes;
                 #[expect(clippy::cast_precision_loss, reason = "sizes are far below 2^52")]
@@ -255,12 +340,15 @@ impl Rates {
     }
 }
 
+/// Segments of one run; a hostile list of segments without length must not take for ever.
+const RUN: usize = 200;
+
 /// The highest rate of any run of segments that is 0.5 to 1.5 target durations long.
 fn peak(sizes: &[(f64, f64)], target: f64) -> Option<f64> {
     let mut peak: Option<f64> = None;
     for start in 0..sizes.len() {
         let (mut bits, mut length) = (0.0, 0.0);
-        for size in sizes.iter().skip(start) {
+        for size in sizes.iter().skip(start).take(RUN) {
             (bits, length) = (bits + size.0, length + size.1);
             if length > 1.5 * target {
                 break;
@@ -271,6 +359,37 @@ fn peak(sizes: &[(f64, f64)], target: f64) -> Option<f64> {
         }
     }
     peak
+}
+
+/// The picture of every variant that could be looked into.
+fn pictures(package: &Package) -> impl Iterator<Item = (&Rendition, &Picture)> {
+    let shown = package.renditions.iter().filter(|rendition| rendition.role == Role::Variant);
+    shown.filter_map(|rendition| Some((rendition, first_inside(rendition)?.video.as_ref()?.picture.as_ref()?)))
+}
+
+fn check_ranges(package: &Package, findings: &mut Findings) {
+    let ranges: BTreeSet<&str> = pictures(package).map(|(_, picture)| range_of(picture.colour)).collect();
+    if !ranges.is_empty() && !ranges.contains("SDR") {
+        findings.apple("R19", &package.address.path, "there is no variant in SDR");
+    }
+}
+
+/// R34: the shape as shown, measured on the width that goes with the other's height.
+fn check_shapes(package: &Package, findings: &mut Findings) {
+    let shape = |picture: &Picture| {
+        let (across, down) = picture.sample_aspect.filter(|&(across, down)| across > 0 && down > 0).unwrap_or((1, 1));
+        (f64::from(picture.width) * f64::from(across) / f64::from(down), f64::from(picture.height))
+    };
+    let largest = pictures(package).max_by_key(|(_, picture)| picture.width);
+    let Some((first, reference)) = largest.map(|(rendition, picture)| (rendition, shape(picture))) else { return };
+    for (rendition, picture) in pictures(package) {
+        let (width, height) = shape(picture);
+        let fitting = reference.0 * height / reference.1.max(1.0);
+        if (width - fitting).abs() > 2.0 && (width * reference.1 / reference.0.max(1.0) - height).abs() > 2.0 {
+            let what = format!("{width:.0}x{height} has another shape than {}", first.address.path);
+            findings.warning("R34", &rendition.address.path, what);
+        }
+    }
 }
 
 fn check_renditions(fetch: &dyn Fetch, package: &Package, master: &Master, findings: &mut Findings) {
@@ -292,7 +411,7 @@ fn check_renditions(fetch: &dyn Fetch, package: &Package, master: &Master, findi
             findings.violation("R18", &where_, "subtitles have no URI");
         }
         if media.kind != "VIDEO" && media.language.is_none() {
-            findings.violation("R18", &where_, "LANGUAGE is missing");
+            findings.apple("R18", &where_, "LANGUAGE is missing");
         }
         check_channels(fetch, package, media, &where_, findings);
     }
@@ -303,12 +422,12 @@ fn check_channels(fetch: &dyn Fetch, package: &Package, media: &Media, where_: &
         return;
     }
     let Some(declared) = media.channels else {
-        return findings.violation("R18", where_, "CHANNELS is missing");
+        return findings.apple("R18", where_, "CHANNELS is missing");
     };
     let rendition = media.uri.as_deref().and_then(|uri| package.rendition(fetch, uri));
-    let header = rendition.and_then(first_inside).and_then(|inside| inside.audio.as_ref()?.header);
-    // Configuration 0 is said in the stream, and 7 means 8 channels.
-    let real = header.map(|header| if header.channels == 7 { 8 } else { u64::from(header.channels) });
+    let sound = rendition.and_then(first_inside).and_then(|inside| inside.audio.as_ref()?.sound);
+    // 0 is said in the stream.
+    let real = sound.map(|sound| u64::from(sound.channels));
     if let Some(real) = real.filter(|&real| real != 0 && real != declared) {
         findings.violation("R18", where_, format!("CHANNELS=\"{declared}\", the sound has {real}"));
     }

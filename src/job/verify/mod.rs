@@ -5,20 +5,32 @@
 //! URL is ever given to ffmpeg, and nothing outside the package's folder is
 //! opened, whatever its playlists say.
 
+pub mod finding;
+pub mod render;
+pub mod rules;
+
 mod address;
+mod dash;
 mod decode;
 mod fetch;
-pub mod finding;
+mod inside;
+mod inspect;
 mod key;
 mod manifest;
 mod master_rules;
+mod mp4;
+mod names;
 mod package;
+mod picture;
 mod picture_rules;
 mod playlist_rules;
-pub mod render;
 mod segment;
+mod sound_rules;
 mod source;
+mod text_rules;
 mod time_rules;
+mod trick;
+mod vtt;
 
 use std::path::PathBuf;
 
@@ -27,11 +39,14 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::model::failure::Failure;
+use crate::model::secret::Secret;
 
+use crate::format::playlist::attribute::short;
 use address::Address;
 use fetch::{Fetch, Folder, PLAYLIST, Web};
-use finding::{Finding, Findings, Needs, RULES};
+use finding::{Finding, Findings};
 use package::{Package, Rendition};
+use rules::{Needs, RULES};
 
 /// Where a package is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,19 +67,36 @@ impl Location {
     }
 }
 
+/// Which segments of each rendition are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decode {
+    /// None.
+    Nothing,
+    /// The first, the middle and the last.
+    Sample,
+    /// All.
+    All,
+}
+
 /// How to check.
 #[derive(Clone, Debug)]
 pub struct VerifyOptions {
     /// Folder of 16-byte key files, named as the last part of the key's URI, perhaps with `.key`.
     pub keys: Option<PathBuf>,
+    /// The key of all that has none in the folder.
+    pub key: Option<Secret>,
     /// The file that the package was made from.
     pub source: Option<PathBuf>,
-    /// Decode the first, the middle and the last segment of each rendition.
-    pub decode: bool,
+    /// Which segments are decoded.
+    pub decode: Decode,
+    /// Whether Apple's own rules bind.
+    pub apple: bool,
     /// Segments that are read at once.
     pub at_once: usize,
     /// The ffprobe to run for `source` and `decode`.
     pub ffprobe: PathBuf,
+    /// The ffmpeg that shows the pictures and plays the sound for `source`.
+    pub ffmpeg: PathBuf,
     /// Ends the check early.
     pub cancel: CancellationToken,
 }
@@ -102,11 +134,11 @@ async fn open_and_check(location: Location, options: &VerifyOptions) -> Result<R
             let loaded = folder.read(&address, None, PLAYLIST).await;
             let loaded =
                 loaded.map_err(|error| Failure::environment(format!("could not read `{}`: {error}", address.path)))?;
-            check(&folder, address, loaded.bytes, options).await
+            check(&folder, address, loaded, options).await
         }
         Location::Url(url) => {
-            let (web, address, bytes) = Web::open(&url).await?;
-            check(&web, address, bytes, options).await
+            let (web, address, loaded) = Web::open(&url).await?;
+            check(&web, address, loaded, options).await
         }
     }
 }
@@ -114,30 +146,66 @@ async fn open_and_check(location: Location, options: &VerifyOptions) -> Result<R
 async fn check(
     fetch: &dyn Fetch,
     address: Address,
-    bytes: Vec<u8>,
+    loaded: fetch::Loaded,
     options: &VerifyOptions,
 ) -> Result<Report, Failure> {
     let mut findings = Findings::default();
-    let mut package = Package::read(fetch, address, &bytes, &mut findings).await;
-    let keys = key::collect(fetch, &package, options.keys.as_deref(), &mut findings).await;
+    if dash::is_manifest(&loaded.bytes) {
+        return check_manifest(fetch, address, loaded, options).await;
+    }
+    names::playlist(&address, loaded.kind.as_deref(), &mut findings);
+    let mut package = Package::read(fetch, address, &loaded.bytes, &mut findings).await;
+    drop(loaded);
+    let keys = key::collect(fetch, &package, options, &mut findings).await;
     key::check(fetch, &package, &keys, &mut findings);
     let at_once = options.at_once.max(1);
+    look_at_inits(fetch, &keys, &mut package, &mut findings).await;
     look_at_segments(fetch, &keys, &mut package, at_once, &mut findings).await;
-    look_at_init_sections(fetch, &mut package, &mut findings).await;
     playlist_rules::check(&package, &mut findings);
     master_rules::check(fetch, &package, &mut findings);
     picture_rules::check(&package, &mut findings);
+    sound_rules::check(&package, &mut findings);
     time_rules::check(&package, &mut findings);
+    text_rules::check(&package, &mut findings);
+    trick::check(fetch, &package, &mut findings).await;
+    dash::check_beside(&dash::Tools { fetch, keys: &keys, at_once }, &mut package, &mut findings).await;
     let listed = manifest::check(fetch, &package, at_once, &mut findings).await;
     manifest::check_folder(fetch, &package, &keys, &listed, &mut findings).await;
+    finish(fetch, &package, &keys, options, findings).await
+}
+
+/// A DASH manifest by itself.
+async fn check_manifest(
+    fetch: &dyn Fetch,
+    address: Address,
+    loaded: fetch::Loaded,
+    options: &VerifyOptions,
+) -> Result<Report, Failure> {
+    let mut findings = Findings::default();
+    let mut package = Package::empty(address.clone());
+    let keys = key::Keys::default();
+    let tools = dash::Tools { fetch, keys: &keys, at_once: options.at_once.max(1) };
+    dash::check(&tools, &mut package, &address, &loaded.bytes, &mut findings).await;
+    sound_rules::check(&package, &mut findings);
+    finish(fetch, &package, &keys, options, findings).await
+}
+
+/// What takes ffmpeg, and the report.
+async fn finish(
+    fetch: &dyn Fetch,
+    package: &Package,
+    keys: &key::Keys,
+    options: &VerifyOptions,
+    mut findings: Findings,
+) -> Result<Report, Failure> {
     let tool = (options.ffprobe.as_path(), &options.cancel);
-    if options.decode {
-        decode::check(fetch, &package, &keys, tool, &mut findings).await?;
+    if options.decode != Decode::Nothing {
+        decode::check(fetch, package, keys, (options.decode, tool), &mut findings).await?;
     }
     if let Some(source) = &options.source {
-        source::check(&package, source, tool, &mut findings).await?;
+        source::check(package, source, tool, &mut findings).await?;
     }
-    Ok(report(&package, findings, options))
+    Ok(report(package, findings, options))
 }
 
 /// Reads every segment once and keeps the facts.
@@ -150,8 +218,14 @@ async fn look_at_segments(
 ) {
     for at in 0..package.renditions.len() {
         let Some(rendition) = package.renditions.get(at) else { continue };
+        // What was read for another list is not read again.
         let looks = futures_util::stream::iter(0..rendition.places.len())
-            .map(|index| segment::look(fetch, keys, rendition, index))
+            .map(|index| async move {
+                match rendition.facts.get(index).cloned().flatten() {
+                    Some(facts) => segment::Look { facts: Some(facts), findings: Findings::default() },
+                    None => segment::look(fetch, keys, rendition, index).await,
+                }
+            })
             .buffered(at_once);
         let looks: Vec<_> = looks.collect().await;
         let mut facts: Vec<_> = Vec::new();
@@ -172,26 +246,11 @@ async fn look_at_segments(
     }
 }
 
-/// Init sections are read for their presence; what is in fMP4 is not looked into.
-async fn look_at_init_sections(fetch: &dyn Fetch, package: &mut Package, findings: &mut Findings) {
-    let Package { renditions, referred, .. } = package;
-    for rendition in renditions.iter().filter(|rendition| !rendition.media.maps.is_empty()) {
-        let what = "the segments are fMP4, which is not looked into: only sizes and lists are checked";
-        findings.warning("R21", &rendition.address.path, what);
-        for map in &rendition.media.maps {
-            let Ok(address) = rendition.address.resolve(&map.uri, fetch.root_url()) else { continue };
-            if referred.get(&address.path).copied().flatten().is_some() {
-                continue;
-            }
-            match fetch.read(&address, None, PLAYLIST).await {
-                Ok(loaded) => {
-                    referred.insert(address.path, Some(package::Sum::of(&loaded.bytes)));
-                }
-                Err(error) => {
-                    findings.violation("R04", rendition.line(map.line), format!("`{}`: {error}", address.path));
-                }
-            }
-        }
+/// Reads the init sections that segments need.
+async fn look_at_inits(fetch: &dyn Fetch, keys: &key::Keys, package: &mut Package, findings: &mut Findings) {
+    let Package { renditions, tricks, .. } = package;
+    for rendition in renditions.iter_mut().chain(tricks) {
+        rendition.inits = segment::read_inits(fetch, keys, rendition, findings).await;
     }
 }
 
@@ -204,7 +263,8 @@ fn settle_times(rendition: &mut Rendition) {
         if let Some(before) = before {
             inside.run_on_from(before);
         }
-        if let Some(video) = inside.video.as_mut().filter(|video| video.pictures == 1) {
+        let unknown = |video: &&mut inside::Video| video.pictures == 1 && video.times.end == video.times.last;
+        if let Some(video) = inside.video.as_mut().filter(unknown) {
             video.times.end = video.times.last + step;
         }
         before = inside.times().map(|times| times.start).or(before);
@@ -216,10 +276,10 @@ fn report(package: &Package, findings: Findings, options: &VerifyOptions) -> Rep
     let (segments, bytes) = facts.fold((0, 0), |(count, bytes), facts| (count + 1, bytes + facts.bytes));
     let skipped = |needs: Needs| match needs {
         Needs::Nothing => false,
-        Needs::Decoding => !options.decode,
+        Needs::Decoding => options.decode == Decode::Nothing,
         Needs::Source => options.source.is_none(),
     };
-    let (violations, warnings) = findings.finish();
+    let (violations, warnings) = findings.finish(options.apple);
     Report {
         violations,
         warnings,

@@ -1,7 +1,9 @@
 //! The playlists of a package, read and tied together.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use futures_util::StreamExt as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::format::playlist::attribute::short;
@@ -12,13 +14,18 @@ use crate::format::playlist::{Kind, Playlist, read};
 use super::address::{Address, is_encoded};
 use super::fetch::{Fetch, PLAYLIST};
 use super::finding::Findings;
-use super::segment::Facts;
+use super::inside::Facts;
+use super::mp4::Init;
+use super::names;
 
 /// Media playlists of one package; more are hostile.
 const PLAYLISTS: usize = 100;
 
 /// Segments of one package; more are hostile. A day in ten renditions has 144,000.
 const SEGMENTS: usize = 200_000;
+
+/// Playlists that are read at once.
+const AT_ONCE: usize = 8;
 
 /// A package, as far as its playlists tell.
 pub(super) struct Package {
@@ -28,6 +35,8 @@ pub(super) struct Package {
     pub(super) master: Option<Master>,
     /// Each media playlist once.
     pub(super) renditions: Vec<Rendition>,
+    /// Each I-frame playlist once.
+    pub(super) tricks: Vec<Rendition>,
     /// Everything that playlists refer to, with what was read of it.
     pub(super) referred: BTreeMap<String, Option<Sum>>,
 }
@@ -57,6 +66,8 @@ pub(super) enum Role {
     Subtitles,
     /// Another rendition of the picture.
     Video,
+    /// An I-frame playlist.
+    Trick,
 }
 
 /// One media playlist.
@@ -68,9 +79,21 @@ pub(super) struct Rendition {
     pub(super) facts: Vec<Option<Facts>>,
     /// The address of each segment, where it has one.
     pub(super) places: Vec<Option<Address>>,
+    /// The address of each init section, where it has one.
+    pub(super) map_places: Vec<Option<Address>>,
+    /// Each init section, where it is one of fMP4 and could be read.
+    pub(super) inits: Vec<Option<Arc<Init>>>,
 }
 
 impl Rendition {
+    /// The name of an init section for people.
+    pub(super) fn map_name(&self, index: usize) -> String {
+        match self.map_places.get(index) {
+            Some(Some(place)) => place.path.clone(),
+            _ => format!("{} init section {index}", self.address.path),
+        }
+    }
+
     /// The file and line of something in the playlist.
     pub(super) fn line(&self, line: usize) -> String {
         format!("{} line {line}", self.address.path)
@@ -91,17 +114,24 @@ impl Rendition {
 }
 
 impl Package {
+    /// Nothing but an address.
+    pub(super) fn empty(address: Address) -> Self {
+        Self { address, master: None, renditions: Vec::new(), tricks: Vec::new(), referred: BTreeMap::new() }
+    }
+
     /// Reads all playlists that the one at `address` leads to.
     pub(super) async fn read(fetch: &dyn Fetch, address: Address, bytes: &[u8], findings: &mut Findings) -> Self {
         let playlist = read(bytes);
         report(&address, &playlist, findings);
-        let mut package = Self { address, master: None, renditions: Vec::new(), referred: BTreeMap::new() };
+        let mut package =
+            Self { address, master: None, renditions: Vec::new(), tricks: Vec::new(), referred: BTreeMap::new() };
         package.referred.insert(package.address.path.clone(), Some(Sum::of(bytes)));
         match playlist.kind {
             Kind::Media(media) => {
                 findings.warning("R11", &package.address.path, "this is a media playlist: there is no master playlist");
                 let address = package.address.clone();
-                package.add(fetch, address, Role::Variant, media, findings);
+                let role = if media.iframes_only { Role::Trick } else { Role::Variant };
+                package.add(fetch, address, role, media, findings);
             }
             Kind::Master(master) => {
                 package.follow(fetch, &master, findings).await;
@@ -130,29 +160,33 @@ impl Package {
             };
             Some((rendition.line, rendition.uri.as_deref()?, role))
         });
-        let all: Vec<_> = variants.chain(renditions).collect();
-        for (line, uri, role) in all {
+        let tricks = master.trick.iter().map(|trick| (trick.line, trick.uri.as_str(), Role::Trick));
+        let mut all: Vec<(Address, Role, String)> = Vec::new();
+        for (line, uri, role) in variants.chain(renditions).chain(tricks) {
             let where_ = format!("{} line {line}", self.address.path);
             let Some(address) = self.place(fetch, &self.address.clone(), uri, &where_, findings) else { continue };
             if address.path == self.address.path {
                 findings.violation("R03", where_, "the master playlist refers to itself");
-                continue;
-            }
-            if self.renditions.iter().any(|known| known.address.path == address.path) {
-                continue;
-            }
-            if self.renditions.len() == PLAYLISTS {
+            } else if all.len() == PLAYLISTS {
                 findings.violation("R04", where_, format!("more than {PLAYLISTS} playlists: the rest was not read"));
                 break;
-            }
-            match fetch.read(&address, None, PLAYLIST).await {
-                Ok(loaded) => self.media(fetch, address, role, &loaded.bytes, findings),
-                Err(error) => findings.violation("R04", where_, format!("`{}`: {error}", address.path)),
+            } else if !all.iter().any(|(known, ..)| known.path == address.path) {
+                all.push((address, role, where_));
             }
         }
-        for (line, uri) in &master.trick {
-            let where_ = format!("{} line {line}", self.address.path);
-            self.trick(fetch, uri, &where_, findings).await;
+        let mut loaded = futures_util::stream::iter(all)
+            .map(|(address, role, where_)| async move {
+                (fetch.read(&address, None, PLAYLIST).await, address, role, where_)
+            })
+            .buffered(AT_ONCE);
+        while let Some((result, address, role, where_)) = loaded.next().await {
+            match result {
+                Ok(loaded) => {
+                    names::playlist(&address, loaded.kind.as_deref(), findings);
+                    self.media(fetch, address, role, &loaded.bytes, findings);
+                }
+                Err(error) => findings.violation("R04", where_, format!("`{}`: {error}", address.path)),
+            }
         }
     }
 
@@ -169,7 +203,8 @@ impl Package {
     }
 
     fn add(&mut self, fetch: &dyn Fetch, address: Address, role: Role, media: Media, findings: &mut Findings) {
-        let taken: usize = self.renditions.iter().map(|rendition| rendition.places.len()).sum();
+        let known = self.renditions.iter().chain(&self.tricks);
+        let taken: usize = known.map(|rendition| rendition.places.len()).sum();
         let mut places = Vec::new();
         for segment in &media.segments {
             if taken + places.len() == SEGMENTS {
@@ -181,36 +216,21 @@ impl Package {
                 break;
             }
             let where_ = format!("{} line {}", address.path, segment.line);
-            places.push(self.place(fetch, &address, &segment.uri, &where_, findings));
+            let place = self.place(fetch, &address, &segment.uri, &where_, findings);
+            places.push(place.filter(|_| !segment.gap));
         }
+        let mut map_places = Vec::new();
         for map in &media.maps {
             let where_ = format!("{} line {}", address.path, map.line);
-            self.place(fetch, &address, &map.uri, &where_, findings);
+            map_places.push(self.place(fetch, &address, &map.uri, &where_, findings));
         }
         let facts = media.segments.iter().map(|_| None).collect();
-        self.renditions.push(Rendition { address, role, media, facts, places });
-    }
-
-    /// An I-frame playlist is read for its syntax and for what it refers to.
-    async fn trick(&mut self, fetch: &dyn Fetch, uri: &str, where_: &str, findings: &mut Findings) {
-        let Some(address) = self.place(fetch, &self.address.clone(), uri, where_, findings) else { return };
-        match fetch.read(&address, None, PLAYLIST).await {
-            Err(error) => findings.violation("R04", where_, format!("`{}`: {error}", address.path)),
-            Ok(loaded) => {
-                self.referred.insert(address.path.clone(), Some(Sum::of(&loaded.bytes)));
-                let playlist = read(&loaded.bytes);
-                report(&address, &playlist, findings);
-                let Kind::Media(media) = playlist.kind else { return };
-                for segment in media.segments.iter().take(SEGMENTS) {
-                    let where_ = format!("{} line {}", address.path, segment.line);
-                    self.place(fetch, &address, &segment.uri, &where_, findings);
-                }
-            }
-        }
+        let list = if role == Role::Trick { &mut self.tricks } else { &mut self.renditions };
+        list.push(Rendition { address, role, media, facts, places, map_places, inits: Vec::new() });
     }
 
     /// The address of a URI, which from then on counts as referred to.
-    fn place(
+    pub(super) fn place(
         &mut self,
         fetch: &dyn Fetch,
         playlist: &Address,

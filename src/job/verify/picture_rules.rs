@@ -1,24 +1,26 @@
 //! Rules about the coded picture: R21 to R23, R27, R30 to R33.
 
-use crate::format::sps::Sps;
 use crate::format::ts_read::CLOCK;
 
 use super::finding::Findings;
+use super::inside::Video;
 use super::master_rules::{first_inside, frame_rate, videos};
 use super::package::{Package, Rendition};
-use super::segment::Video;
+use super::picture::{Picture, range_of};
 
 /// Key frames further apart than this make seeking coarse. A frame more is rounding.
 const KEY_STEP: i64 = 2 * CLOCK + CLOCK / 10;
 
 /// Checks every rendition, then compares their colours.
 pub(super) fn check(package: &Package, findings: &mut Findings) {
+    let independent = package.master.as_ref().is_some_and(|master| master.independent);
     for rendition in &package.renditions {
+        let independent = independent || rendition.media.independent;
         check_tables(rendition, findings);
         for (index, facts) in rendition.facts.iter().enumerate() {
             let video = facts.as_ref().and_then(|facts| facts.inside.as_ref()?.video.as_ref());
-            if let Some(video) = video.filter(|video| video.kind == 0x1b) {
-                check_start(rendition, index, video, findings);
+            if let Some(video) = video {
+                check_start(rendition, index, (video, independent), findings);
             }
         }
         check_keys(rendition, findings);
@@ -36,15 +38,19 @@ fn check_tables(rendition: &Rendition, findings: &mut Findings) {
     }
 }
 
-fn check_start(rendition: &Rendition, index: usize, video: &Video, findings: &mut Findings) {
+/// A promise of independent segments binds everybody, else Apple alone asks for it.
+fn check_start(rendition: &Rendition, index: usize, (video, independent): (&Video, bool), findings: &mut Findings) {
     let name = rendition.segment(index);
-    if !video.starts_with_idr {
-        findings.violation("R22", &name, "the first picture is not an IDR");
-    } else if !video.sps_first {
-        findings.violation("R22", &name, "SPS and PPS do not stand before the first picture");
+    let mut wrong = |rule, what| {
+        if independent { findings.violation(rule, &name, what) } else { findings.apple(rule, &name, what) }
+    };
+    if video.starts_with_key == Some(false) {
+        wrong("R22", "the first picture is not an IDR");
+    } else if !video.configured {
+        wrong("R22", "the parameter sets do not stand before the first picture");
     }
     if !video.first_is_earliest {
-        findings.violation("R23", &name, "a picture is shown before the first one of the segment");
+        wrong("R23", "a picture is shown before the first one of the segment");
     }
 }
 
@@ -63,35 +69,44 @@ fn check_keys(rendition: &Rendition, findings: &mut Findings) {
 
 fn check_parameters(rendition: &Rendition, findings: &mut Findings) {
     let path = &rendition.address.path;
-    let Some(first) = videos(rendition).find_map(|video| video.sps.as_ref()) else { return };
-    let key = |sps: &Sps| (sps.codec(), sps.width, sps.height);
+    let Some(first) = videos(rendition).find_map(|video| video.picture.as_ref()) else { return };
+    let key = |picture: &Picture| (picture.codec.clone(), picture.width, picture.height);
     for (index, facts) in rendition.facts.iter().enumerate() {
         let video = facts.as_ref().and_then(|facts| facts.inside.as_ref()?.video.as_ref());
-        if let Some(sps) = video.and_then(|video| video.sps.as_ref())
-            && key(sps) != key(first)
+        let marked = rendition.media.segments.iter().take(index + 1).any(|segment| segment.discontinuity);
+        if let Some(picture) = video.and_then(|video| video.picture.as_ref())
+            && key(picture) != key(first)
+            && !marked
         {
-            let what = format!("the segment is {} at {}x{}, the first one differs", sps.codec(), sps.width, sps.height);
+            let (codec, width, height) = key(picture);
+            let what = format!("the segment is {codec} at {width}x{height}, the first one differs");
             findings.violation("R15", rendition.segment(index), what);
         }
     }
+    if videos(rendition).any(|video| video.turned) {
+        findings.warning("R36", path, "the picture is to be turned or mirrored when shown");
+    }
     check_level(path, first, frame_rate(rendition).map(|(average, _)| average), findings);
     if !first.progressive {
-        findings.violation("R31", path, "the picture is coded as fields");
+        findings.apple("R31", path, "the picture is coded as fields");
     }
-    if first.chroma != 1 || first.bit_depth != 8 {
-        let what = format!("the picture has {} bits and chroma format {}", first.bit_depth, first.chroma);
-        findings.violation("R31", path, what);
+    let depth = first.bit_depth;
+    if first.chroma != 1 || (first.h264.is_some() && depth != 8) || depth > 10 {
+        findings.apple("R31", path, format!("the picture has {depth} bits and chroma format {}", first.chroma));
     }
     if first.full_range == Some(true) {
         findings.warning("R31", path, "samples use the full range");
     }
+    if first.codec.starts_with("hev1.") || first.codec.starts_with("dvhe.") {
+        findings.apple("R30", path, "HEVC must be hvc1, with its parameter sets in the init section");
+    }
     if first.width % 2 != 0 || first.height % 2 != 0 {
-        findings.violation("R32", path, format!("{}x{} is not even", first.width, first.height));
+        findings.warning("R32", path, format!("{}x{} is not even", first.width, first.height));
     }
     if let Some((across, down)) = first.sample_aspect
         && across != down
     {
-        findings.violation("R32", path, format!("pixels are {across}:{down} and not square"));
+        findings.warning("R32", path, format!("pixels are {across}:{down} and not square"));
     }
 }
 
@@ -122,14 +137,15 @@ fn lowest_level(macroblocks: u64, rate: f64) -> Option<u8> {
     LEVELS.iter().find(|&&(_, a_second, a_picture)| macroblocks <= a_picture && each <= a_second).map(|level| level.0)
 }
 
-fn check_level(path: &str, sps: &Sps, rate: Option<f64>, findings: &mut Findings) {
+fn check_level(path: &str, picture: &Picture, rate: Option<f64>, findings: &mut Findings) {
+    let Some(sps) = picture.h264 else { return };
     let allowed = [66, 77, 88, 100];
     if !allowed.contains(&sps.profile) {
-        findings.violation("R30", path, format!("profile {} is above High", sps.profile));
+        findings.apple("R30", path, format!("profile {} is above High", sps.profile));
     }
     let level = |level: u8| format!("{}.{}", level / 10, level % 10);
     if sps.level > 52 {
-        findings.violation("R30", path, format!("level {} is above 5.2", level(sps.level)));
+        findings.apple("R30", path, format!("level {} is above 5.2", level(sps.level)));
     }
     // Rates are measured; a hair above the limit is rounding.
     match lowest_level(sps.macroblocks, rate.unwrap_or_default() * 0.999) {
@@ -147,26 +163,28 @@ fn check_level(path: &str, sps: &Sps, rate: Option<f64>, findings: &mut Findings
 }
 
 fn check_colour(package: &Package, findings: &mut Findings) {
-    let tagged: Vec<_> = package
+    let tagged: Vec<(&str, &Picture)> = package
         .renditions
         .iter()
         .filter_map(|rendition| {
-            let sps = first_inside(rendition)?.video.as_ref()?.sps.as_ref()?;
-            Some((rendition.address.path.as_str(), sps.colour))
+            let picture = first_inside(rendition)?.video.as_ref()?.picture.as_ref()?;
+            Some((rendition.address.path.as_str(), picture))
         })
         .collect();
-    let Some(&(first_path, first)) = tagged.first() else { return };
-    for &(path, colour) in &tagged {
-        if colour != first {
-            findings.violation("R33", path, format!("colour is tagged unlike in {first_path}"));
+    for &(path, picture) in &tagged {
+        let range = range_of(picture.colour);
+        // Renditions in another range have other colours by nature.
+        let alike = tagged.iter().find(|(_, other)| range_of(other.colour) == range);
+        if let Some((first_path, first)) = alike
+            && first.colour != picture.colour
+        {
+            findings.apple("R33", path, format!("colour is tagged unlike in {first_path}"));
         }
-        match colour {
-            None => findings.warning("R33", path, "colour is not tagged"),
-            // 16 is PQ and 18 is HLG.
-            Some((_, 16 | 18, _)) => {
-                findings.violation("R33", path, "8-bit H.264 is tagged as HDR");
-            }
-            Some(_) => {}
+        if picture.colour.is_none() && picture.h264.is_some() {
+            findings.warning("R33", path, "colour is not tagged");
+        }
+        if range != "SDR" && picture.bit_depth == 8 {
+            findings.apple("R33", path, "a picture of 8 bits is tagged as HDR");
         }
     }
 }

@@ -22,8 +22,8 @@ fn check_type(rendition: &Rendition, findings: &mut Findings) {
     }
     match rendition.media.playlist_type.as_deref() {
         Some("VOD") => {}
-        Some(other) => findings.violation("R06", path, format!("the playlist type is {} and not VOD", short(other))),
-        None => findings.violation("R06", path, "EXT-X-PLAYLIST-TYPE is missing"),
+        Some(other) => findings.apple("R06", path, format!("the playlist type is {} and not VOD", short(other))),
+        None => findings.apple("R06", path, "EXT-X-PLAYLIST-TYPE is missing"),
     }
     if rendition.media.segments.is_empty() {
         findings.violation("R03", path, "there is no segment");
@@ -85,6 +85,6 @@ fn check_independence(package: &Package, findings: &mut Findings) {
     }
     for rendition in missing {
         let what = "EXT-X-INDEPENDENT-SEGMENTS is neither in the master playlist nor here";
-        findings.violation("R09", &rendition.address.path, what);
+        findings.apple("R09", &rendition.address.path, what);
     }
 }

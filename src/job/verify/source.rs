@@ -43,12 +43,13 @@ pub(super) async fn check(
     for rendition in &package.renditions {
         let Some(inside) = super::master_rules::first_inside(rendition) else { continue };
         let path = &rendition.address.path;
-        let sps = inside.video.as_ref().and_then(|video| video.sps.as_ref());
-        if let (Some(sps), Some((width, height))) = (sps, source.size) {
-            let (short, long) = (u64::from(sps.width.min(sps.height)), u64::from(sps.width.max(sps.height)));
+        let picture = inside.video.as_ref().and_then(|video| video.picture.as_ref());
+        if let (Some(picture), Some((width, height))) = (picture, source.size) {
+            let (short, long) =
+                (u64::from(picture.width.min(picture.height)), u64::from(picture.width.max(picture.height)));
             // Odd sizes may be rounded up by one.
             if short > width.min(height) + 1 || long > width.max(height) + 1 {
-                let what = format!("{}x{} is larger than the source's {width}x{height}", sps.width, sps.height);
+                let what = format!("{}x{} is larger than the source's {width}x{height}", picture.width, picture.height);
                 findings.violation("R35", path, what);
             }
         }

@@ -3,11 +3,11 @@
 use crate::format::ts_read::CLOCK;
 
 use super::finding::Findings;
+use super::inside::{Inside, Times, Video};
 use super::master_rules::{has_video, videos};
 use super::package::{Package, Rendition, Role};
 use super::picture_rules::in_seconds;
 use super::playlist_rules::seconds;
-use super::segment::{Inside, Times, Video};
 
 /// One frame of AAC at 48 kHz takes 1920 ticks; times of sound are as coarse.
 const SOUND_STEP: i64 = 1920;
@@ -32,14 +32,21 @@ pub(super) fn check(package: &Package, findings: &mut Findings) {
     for rendition in &package.renditions {
         check_lengths(rendition, findings);
         check_sums(rendition, findings);
+    }
+    check_continuity(package, findings);
+    check_alignment(package, findings);
+    check_muxed_sound(package, findings);
+}
+
+/// What holds wherever segments are listed: R25, R26, R40 and R41.
+pub(super) fn check_continuity(package: &Package, findings: &mut Findings) {
+    for rendition in &package.renditions {
         check_edges(rendition, findings);
         check_holes(rendition, findings);
         check_sync(rendition, findings);
     }
     check_starts(package, findings);
-    check_alignment(package, findings);
     check_ends(package, findings);
-    check_muxed_sound(package, findings);
 }
 
 fn inside(rendition: &Rendition, index: usize) -> Option<&Inside> {
@@ -115,11 +122,11 @@ fn check_lengths(rendition: &Rendition, findings: &mut Findings) {
         let name = rendition.segment(index);
         if (ticks(segment.seconds) - real).abs() > tolerance(rendition, index) {
             let what = format!("EXTINF is {} s, the segment {:.3} s long", segment.seconds, in_seconds(real));
-            findings.violation("R10", &name, what);
+            judge_length((ticks(segment.seconds) - real).abs(), &name, what, findings);
         }
         if in_seconds(real) > target + 0.5 {
             let what = format!("the segment is {:.3} s long, the target duration {target}", in_seconds(real));
-            findings.violation("R07", &name, what);
+            findings.apple("R07", &name, what);
         }
     }
 }
@@ -136,7 +143,16 @@ fn check_sums(rendition: &Rendition, findings: &mut Findings) {
     }
     if highest - lowest > allowed {
         let what = format!("the sum of EXTINF is up to {:.3} s off", in_seconds(highest - lowest));
-        findings.violation("R10", &rendition.address.path, what);
+        judge_length(highest - lowest, &rendition.address.path, what, findings);
+    }
+}
+
+/// Players seek by EXTINF: half a second is noticed by everybody, a frame by Apple.
+fn judge_length(off: i64, where_: &str, what: String, findings: &mut Findings) {
+    if off > CLOCK / 2 {
+        findings.violation("R10", where_, what);
+    } else {
+        findings.apple("R10", where_, what);
     }
 }
 
@@ -161,6 +177,11 @@ fn check_edges(rendition: &Rendition, findings: &mut Findings) {
         if !jumps.is_empty() {
             let what = format!("continuity counters jump from the segment before: {}", jumps.join(", "));
             findings.violation("R26", &name, what);
+        }
+        if let (Some((_, last)), Some((first, _))) = (before.numbers, this.numbers)
+            && first <= last
+        {
+            findings.warning("R26", &name, format!("fragment {first} follows fragment {last} of the segment before"));
         }
         let video = before.video.as_ref().zip(this.video.as_ref());
         if let Some((before, this)) = video {
@@ -193,7 +214,11 @@ fn check_sync(rendition: &Rendition, findings: &mut Findings) {
     let Some(inside) = inside(rendition, 0) else { return };
     if let (Some(video), Some(audio)) = (&inside.video, &inside.audio) {
         let offset = audio.times.start - video.times.start;
-        judge_offset("R40", &rendition.segment(0), offset, findings);
+        let what = format!("the sound starts {:+.3} s from the picture", in_seconds(offset));
+        if offset.abs() > SYNC_WARNING {
+            // It may be so in the source, too; with the source at hand it is measured.
+            findings.warning("R40", rendition.segment(0), what);
+        }
     }
 }
 
@@ -209,6 +234,11 @@ fn judge_offset(rule: &'static str, where_: &str, offset: i64, findings: &mut Fi
 /// The rendition that the others are measured by: the first with a picture.
 fn reference(package: &Package) -> Option<&Rendition> {
     package.renditions.iter().find(|rendition| has_video(rendition) && times(rendition, 0).is_some())
+}
+
+/// When the picture that others are measured by starts, in ticks.
+pub(super) fn reference_start(package: &Package) -> Option<i64> {
+    times(reference(package)?, 0).map(|times| times.start)
 }
 
 fn check_starts(package: &Package, findings: &mut Findings) {
@@ -232,7 +262,7 @@ fn check_alignment(package: &Package, findings: &mut Findings) {
         let (count, other_count) = (first.media.segments.len(), other.media.segments.len());
         if count != other_count {
             let what = format!("there are {other_count} segments, in {} there are {count}", first.address.path);
-            findings.violation("R24", &other.address.path, what);
+            findings.apple("R24", &other.address.path, what);
             continue;
         }
         let breaks = |rendition: &Rendition| -> Vec<bool> {
@@ -250,7 +280,7 @@ fn check_alignment(package: &Package, findings: &mut Findings) {
                     in_seconds(two.start - one.start),
                     first.segment(index)
                 );
-                findings.violation("R24", other.segment(index), what);
+                findings.apple("R24", other.segment(index), what);
             }
         }
         let lengths = first.media.segments.iter().zip(&other.media.segments);
@@ -285,7 +315,7 @@ fn check_ends(package: &Package, findings: &mut Findings) {
 fn judge_end(where_: &str, difference: i64, findings: &mut Findings) {
     let what = format!("the sound ends {:+.3} s from the picture", in_seconds(difference));
     if difference.abs() > END_LIMIT {
-        findings.violation("R41", where_, what);
+        findings.apple("R41", where_, what);
     } else if difference.abs() > END_WARNING {
         findings.warning("R41", where_, what);
     }
