@@ -37,7 +37,7 @@ pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failur
         Locator::Url(_) => fetch(config, item, &folder, &cancel).await?,
     };
     let planned = async {
-        let media = ffprobe::probe(&tools.ffprobe, &path, settings.limits.streams, &cancel).await?;
+        let media = ffprobe::probe(&tools.ffprobe, &path, &settings.limits, &cancel).await?;
         let (plan, _) = job::copy::decide(&media, &path, &settings).await?;
         Ok::<_, Failure>((media, plan))
     };
@@ -73,6 +73,20 @@ async fn fetch(
     Ok(sources.fetch(item, &identity, folder, &context).await?.path)
 }
 
+fn cuts(plan: &HlsPlan) -> String {
+    let grid = &plan.grid;
+    let (length, segments) = (clock(grid.seconds()), grid.segments());
+    let seconds = grid.rate.seconds(grid.longest_segment());
+    if plan.video.is_empty() {
+        return format!("  grid       {length} of sound alone: {segments} segments of at most {seconds:.3} s");
+    }
+    format!(
+        "  grid       {length} at {:.3} frames a second: {segments} segments of at most {seconds:.3} s, encoded as {} chunks",
+        grid.rate.as_f64(),
+        grid.chunks()
+    )
+}
+
 fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> Vec<String> {
     let mut lines = vec![input.to_string()];
     if let Some(video) = &media.video {
@@ -81,14 +95,7 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         lines.extend(settings.rungs.iter().filter(|rung| !fits(video, rung)).map(|rung| left_out(video, rung)));
     }
     let grid = &plan.grid;
-    lines.push(format!(
-        "  grid       {} at {:.3} frames a second: {} segments of at most {:.3} s, encoded as {} chunks",
-        clock(grid.seconds()),
-        grid.rate.as_f64(),
-        grid.segments(),
-        grid.rate.seconds(grid.longest_segment()),
-        grid.chunks()
-    ));
+    lines.push(cuts(plan));
     let mut kbps = 0.0;
     let mut megapixels = 0.0;
     if let (Top::Encoded { because }, Some(largest)) = (&plan.top, plan.video.first()) {

@@ -8,6 +8,7 @@ pub mod fmp4;
 pub mod h264;
 pub mod h264_slice;
 pub mod keys;
+pub mod looks;
 pub mod mp4;
 pub mod mpd_write;
 pub mod playlist;

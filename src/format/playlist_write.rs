@@ -95,9 +95,12 @@ fn key_tag(key: &Key) -> String {
 }
 
 /// The master playlist, with every URI below the folder `generation`.
+///
+/// Without a picture the default track is the one variant; a group is needed only where one can choose.
 pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>]) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
-    for track in tracks {
+    let grouped = !variants.is_empty() || tracks.len() > 1;
+    for track in tracks.iter().filter(|_| grouped) {
         let AudioRendition { folder, name, language, default, .. } = track.rendition;
         let default = if *default { "YES" } else { "NO" };
         put(
@@ -113,21 +116,31 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>]) 
         peak: tracks.iter().map(|track| track.bandwidth.peak).max().unwrap_or(0),
         average: tracks.iter().map(|track| track.bandwidth.average).max().unwrap_or(0),
     };
+    let group = if grouped && !tracks.is_empty() { ",AUDIO=\"audio\"" } else { "" };
     for variant in variants {
         let Rendition { name, width, height, .. } = variant.rendition;
         let mut codecs = variant.codec.to_string();
         if let Some(track) = tracks.first() {
             put(&mut codecs, format_args!(",{}", track.codec));
         }
+        let (peak, average) = (variant.bandwidth.peak + sound.peak, variant.bandwidth.average + sound.average);
         put(
             &mut text,
             format_args!(
-                "#EXT-X-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{codecs}\",RESOLUTION={width}x{height},\
-                 FRAME-RATE={:.3}{}\n{generation}/{name}/index.m3u8\n",
-                variant.bandwidth.peak + sound.peak,
-                variant.bandwidth.average + sound.average,
+                "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codecs}\",\
+                 RESOLUTION={width}x{height},FRAME-RATE={:.3}{group}\n{generation}/{name}/index.m3u8\n",
                 variant.frame_rate,
-                if tracks.is_empty() { "" } else { ",AUDIO=\"audio\"" },
+            ),
+        );
+    }
+    let alone = tracks.iter().find(|track| track.rendition.default).filter(|_| variants.is_empty());
+    if let Some(Track { rendition, codec, .. }) = alone {
+        let (Bandwidth { peak, average }, folder) = (sound, &rendition.folder);
+        put(
+            &mut text,
+            format_args!(
+                "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"{group}\n\
+                 {generation}/{folder}/index.m3u8\n"
             ),
         );
     }
@@ -207,6 +220,26 @@ mod tests {
              #EXT-X-KEY:METHOD=AES-128,URI=\"https://k/1\",IV=0xabababababababababababababababab\n\
              #EXTINF:0.400000,\n00001.ts\n#EXT-X-ENDLIST\n"
         );
+    }
+
+    fn track(folder: &str, default: bool) -> AudioRendition {
+        let language = "eng".to_string();
+        AudioRendition { folder: folder.into(), name: folder.into(), language, default, index: 1, timed: true }
+    }
+
+    #[test]
+    fn sound_alone_is_the_variant_itself() {
+        let (one, two) = (track("audio-eng", false), track("audio-eng-2", true));
+        let of = |rendition| Track { rendition, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };
+        assert_eq!(
+            master("gen", &[], &[of(&two)]),
+            "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
+             #EXT-X-STREAM-INF:BANDWIDTH=130,AVERAGE-BANDWIDTH=128,CODECS=\"mp4a.40.2\"\n\
+             gen/audio-eng-2/index.m3u8\n"
+        );
+        let both = master("gen", &[], &[of(&one), of(&two)]);
+        assert_eq!(both.matches("#EXT-X-MEDIA:").count(), 2);
+        assert!(both.ends_with("CODECS=\"mp4a.40.2\",AUDIO=\"audio\"\ngen/audio-eng-2/index.m3u8\n"), "{both}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! One chunk: encoded, checked, encrypted, stored, and noted.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,6 +15,7 @@ use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::Rank;
 use crate::pipeline::lane::Permit;
+use crate::plan::audio::AudioRendition;
 use crate::plan::encode;
 use crate::plan::grid::Chunk;
 use crate::plan::hls::{HlsPlan, clock};
@@ -189,12 +191,20 @@ async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
     let Work { settings, plan, .. } = work;
     let rendition = plan.audio.get(track).expect("parts are made from the plan");
     let arguments = encode::audio(&work.source, plan, (track, rendition), settings, work.folder);
-    let number = Part::Audio(track).number(plan);
-    let seconds = plan.grid.seconds();
-    let progress =
-        |made: f64| (work.report)(What::ChunkProgress { chunk: number, part: (made / seconds).clamp(0.0, 1.0) });
-    let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, progress).await;
-    let report = report.map_err(|failure| refused(failure, work, 0))?;
+    let mut report = audio_run(work, track, &arguments).await?;
+    let (made, grid) = (encode::audio_output(work.folder, track), plan.grid.clone());
+    if blocking(move || Cutter::is_too_long(&made, &grid)).await? {
+        let plain = encode::plain_audio(&work.source, (track, rendition), work.folder);
+        let first = audio_run(work, track, &plain).await?;
+        let source = encode::plain_audio_output(work.folder, track);
+        let rendition = AudioRendition { index: 0, ..rendition.clone() };
+        let arguments = encode::audio(&source, plan, (track, &rendition), settings, work.folder);
+        let second = audio_run(work, track, &arguments).await;
+        remove(&source).await;
+        let cpu_seconds = report.cpu_seconds + first.cpu_seconds;
+        report = ffmpeg::Report { damaged: first.damaged, ..second? };
+        report.cpu_seconds += cpu_seconds;
+    }
     let source = work.media.audio.iter().find(|source| source.index == rendition.index);
     let damaged = report.damaged.saturating_sub(source.map_or(0, |source| source.empty_packets));
     if damaged > HARMLESS_SOUND {
@@ -205,6 +215,15 @@ async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
         (work.report)(What::Warning { message: what });
     }
     Ok(report.cpu_seconds)
+}
+
+async fn audio_run(work: &Work<'_>, track: usize, arguments: &[OsString]) -> Result<ffmpeg::Report, Failure> {
+    let number = Part::Audio(track).number(&work.plan);
+    let seconds = work.plan.grid.seconds();
+    let progress =
+        |made: f64| (work.report)(What::ChunkProgress { chunk: number, part: (made / seconds).clamp(0.0, 1.0) });
+    let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, arguments, &work.cx.cancel, progress).await;
+    report.map_err(|failure| refused(failure, work, 0))
 }
 
 /// Puts ffmpeg's own refusal into words.

@@ -28,6 +28,9 @@ const LARGEST_TABLE: u64 = 256 << 20;
 /// clock references must come (ISO/IEC 13818-1, 2.7.2).
 const FRAMES_TOGETHER: usize = 4;
 
+/// Frames of sound that the encoder needs before the first and after the last.
+const AT_THE_ENDS: usize = 4;
+
 /// The encoder's files of one rendition, checked, ready to be cut.
 pub struct Cutter {
     files: Vec<Source>,
@@ -143,6 +146,13 @@ impl Cutter {
         let cuts = audio_cuts(grid, wanted);
         let files = vec![Source { path: path.into(), first: 0, samples: track.samples }];
         Ok(Self { files, own: true, stream: Stream::Audio { config: track.config }, cuts })
+    }
+
+    /// Whether a rendition of sound is longer than was ordered. ffmpeg writes it all anew, with all
+    /// the silence before, when the source changes its channels.
+    pub fn is_too_long(path: &Path, grid: &Grid) -> Result<bool, Failure> {
+        let wanted = index(encode::samples(grid.seconds()).div_ceil(FRAME_SAMPLES));
+        Ok(read_track(path)?.samples.len() > wanted + AT_THE_ENDS)
     }
 
     /// The codec string for the master playlist.

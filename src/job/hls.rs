@@ -152,8 +152,8 @@ impl Job<'_> {
 
     /// The source is here: everything can be told of it.
     async fn whole(&self, fetched: &Fetched) -> Result<Outcome, Failure> {
-        let streams = self.settings.limits.streams;
-        let media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, streams, &self.cx.cancel).await?;
+        let limits = &self.settings.limits;
+        let media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
         let planned = copy::decide(&media, &fetched.path, self.settings).await?;
         let work = self.work((media, planned), fetched.path.clone(), None);
         self.aim(&work, fetched).await?;
@@ -285,7 +285,8 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
 /// last thing to wait for otherwise. But it needs all of the source: while that
 /// is coming it waits behind the first chunks.
 fn parts(plan: &HlsPlan, coming: bool) -> Vec<Part> {
-    let video = (0..plan.grid.chunks()).map(|number| Part::Video(plan.grid.chunk(number)));
+    let chunks = if plan.video.is_empty() { 0 } else { plan.grid.chunks() };
+    let video = (0..chunks).map(|number| Part::Video(plan.grid.chunk(number)));
     let mut parts: Vec<Part> = video.collect();
     let first = if coming { parts.len().min(EARLY_CHUNKS) } else { 0 };
     parts.splice(first..first, (0..plan.audio.len()).map(Part::Audio));

@@ -44,6 +44,8 @@ pub struct Video {
     pub interlaced: bool,
     /// ffprobe's `pix_fmt`.
     pub pixel_format: String,
+    /// Whether parts of the picture may be see-through.
+    pub alpha: bool,
     /// `tv` or `pc`, if tagged.
     pub range: Option<String>,
     /// Matrix coefficients, if tagged (`bt709`, `bt2020nc`, …).

@@ -1,6 +1,7 @@
 //! The audio renditions: one for every track, stereo AAC.
 
 use crate::model::media::Audio;
+use crate::plan::language::{Language, language};
 
 /// Samples a second of every audio rendition.
 pub const SAMPLE_RATE: u64 = 48_000;
@@ -21,7 +22,7 @@ pub struct AudioRendition {
     pub folder: String,
     /// Its `NAME` in the master playlist, unique in the group.
     pub name: String,
-    /// Its language, `und` where unknown.
+    /// Its language as players know it, `und` where unknown.
     pub language: String,
     /// Whether players choose it when nobody asked.
     pub default: bool,
@@ -37,15 +38,14 @@ pub fn renditions(tracks: &[Audio]) -> Vec<AudioRendition> {
     let mut renditions: Vec<AudioRendition> = Vec::new();
     for (number, track) in tracks.iter().enumerate().take(MOST_TRACKS) {
         let language = language(&track.language);
-        let wanted =
-            track.title.as_deref().map(printable).filter(|title| !title.is_empty()).unwrap_or(language.clone());
-        let folder =
-            unique(&format!("audio-{language}"), "-", |folder| renditions.iter().any(|one| one.folder == folder));
-        let name = unique(&wanted, " ", |name| renditions.iter().any(|one| one.name == name));
+        let folder = format!("audio-{}", language.code);
+        let folder = unique(&folder, "-", |folder| renditions.iter().any(|one| one.folder == folder));
+        let name =
+            unique(&name(track.title.as_deref(), &language), " ", |name| renditions.iter().any(|one| one.name == name));
         renditions.push(AudioRendition {
             folder,
             name,
-            language,
+            language: language.tag,
             default: number == default,
             index: track.index,
             timed: track.is_in_order(),
@@ -54,8 +54,15 @@ pub fn renditions(tracks: &[Audio]) -> Vec<AudioRendition> {
     renditions
 }
 
+/// What people read: the title, else the language.
+pub(super) fn name(title: Option<&str>, language: &Language) -> String {
+    let title = title.map(printable).filter(|title| !title.is_empty());
+    let known = if language.name.is_empty() { &language.tag } else { language.name };
+    title.unwrap_or_else(|| known.into())
+}
+
 /// First `wanted`, then `wanted-2`, `wanted-3`, …
-fn unique(wanted: &str, joint: &str, taken: impl Fn(&str) -> bool) -> String {
+pub(super) fn unique(wanted: &str, joint: &str, taken: impl Fn(&str) -> bool) -> String {
     let mut name = wanted.to_string();
     let mut number = 2;
     while taken(&name) {
@@ -63,12 +70,6 @@ fn unique(wanted: &str, joint: &str, taken: impl Fn(&str) -> bool) -> String {
         number += 1;
     }
     name
-}
-
-/// The tag if it looks like one (BCP 47's letters, digits and hyphens), else `und`.
-fn language(tag: &str) -> String {
-    let valid = (2..=11).contains(&tag.len()) && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if valid { tag.to_ascii_lowercase() } else { "und".into() }
 }
 
 /// A title that can stand in a quoted attribute (RFC 8216 §4.2: no quotes, no line breaks).
@@ -83,10 +84,10 @@ fn printable(title: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn track(index: u32, language: &str, title: Option<&str>, default: bool) -> Audio {
+    pub(crate) fn track(index: u32, language: &str, title: Option<&str>, default: bool) -> Audio {
         Audio {
             index,
             codec: "aac".into(),
@@ -115,9 +116,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                ("audio-eng", "eng", false),
+                ("audio-eng", "English", false),
                 ("audio-deu", "Kommentar", true),
-                ("audio-eng-2", "eng 2", false),
+                ("audio-eng-2", "English 2", false),
                 ("audio-und", "und", false)
             ]
         );

@@ -14,7 +14,8 @@ use crate::plan::settings::{Codec, HlsSettings};
 /// The demuxers a source may need. A playlist, a concat script or a session
 /// description dressed as a video would make ffmpeg open what it names.
 pub const DEMUXERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,\
-                            rm,dv,nut,h264,hevc,m4v,gif,wtv,mpegtsraw";
+                            rm,dv,nut,h264,hevc,m4v,gif,wtv,mpegtsraw,\
+                            mp3,wav,w64,flac,aac,ac3,eac3,aiff,caf,amr";
 
 /// The decoders a source may need, and no exotic ones: each is a parser of hostile bytes.
 pub const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg1video,mpeg2video,mpeg4,\
@@ -34,6 +35,10 @@ pub const DELAY_FRAMES: u64 = 2;
 
 /// Decoding times run ahead of presentation times by less than this.
 const BEFORE_KEY_FRAME: f64 = 0.5;
+
+/// Seconds that sound may be beside its time stamps before it is put right.
+/// Half a picture more, which is how far the grid may move one, is still within 40 ms.
+const MOST_OFF: f64 = 0.02;
 
 /// Where the decoder starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +112,14 @@ pub fn piece(
         arguments.extend(words("-seek_timestamp 1 -noaccurate_seek -ss"));
         arguments.push(format!("{:.6}", seek(video, container, plan, piece)).into());
     }
+    // ffmpeg's own decoders of these leave the alpha out.
+    match video.codec.as_str() {
+        "vp9" if video.alpha => arguments.extend(words(&format!("-c:{} libvpx-vp9", video.index))),
+        "vp8" if video.alpha => arguments.extend(words(&format!("-c:{} libvpx", video.index))),
+        _ => {}
+    }
+    // A graph that is built anew in mid-stream would count its frames from the start again.
+    arguments.extend(words(&format!("-reinit_filter 0 -max_pixels {}", settings.limits.pixels)));
     arguments.extend(reading(source));
     arguments.push("-filter_complex".into());
     arguments.push(filter::graph(video, &plan.grid, piece, plan.start, (&plan.video, *wanted)).into());
@@ -149,7 +162,7 @@ pub fn audio(
     let stamps = if track.timed { String::new() } else { format!("asetpts=N/SR/TB+{:.6}/TB,", plan.start) };
     // `async=1` fills holes and cuts overlaps by the time stamps, and never stretches.
     let graph = format!(
-        "[0:{}]{stamps}aresample={SAMPLE_RATE}:async=1:min_hard_comp=0.05:first_pts={first},\
+        "[0:{}]{stamps}aresample={SAMPLE_RATE}:async=1:min_hard_comp={MOST_OFF}:first_pts={first},\
          aformat=sample_fmts=fltp:channel_layouts=stereo,apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
         track.index
     );
@@ -163,6 +176,26 @@ pub fn audio(
     )));
     arguments.extend(words("-vn -sn -dn -map_metadata -1 -map_chapters -1 -f mp4"));
     arguments.push(file(&audio_output(folder, number)));
+    arguments
+}
+
+/// The file that [`plain_audio`] writes.
+pub fn plain_audio_output(folder: &Path, rendition: usize) -> PathBuf {
+    folder.join(format!("audio-{rendition}.nut"))
+}
+
+/// One track of a source decoded to plain stereo, with its times, where a
+/// broadcast goes over from stereo to surround: what comes of it does not change.
+pub fn plain_audio(source: &Path, (number, track): (usize, &AudioRendition), folder: &Path) -> Vec<OsString> {
+    let mut arguments = opening();
+    arguments.extend(words("-copyts"));
+    arguments.extend(reading(source));
+    arguments.extend(words(&format!(
+        "-map 0:{} -af aresample={SAMPLE_RATE},aformat=sample_fmts=s16:channel_layouts=stereo",
+        track.index
+    )));
+    arguments.extend(words("-c:a pcm_s16le -map_metadata -1 -map_chapters -1 -f nut"));
+    arguments.push(file(&plain_audio_output(folder, number)));
     arguments
 }
 

@@ -11,6 +11,16 @@ use crate::plan::piece::Piece;
 /// Transfers that need tone mapping before 8-bit SDR.
 const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
 
+/// Primaries of SDR that are wider than BT.709's: what they mean by red is another red.
+const WIDE: [&str; 3] = ["bt2020", "smpte431", "smpte432"];
+
+/// Nits of a white wall in HDR (ITU-R BT.2408): it becomes the white of SDR, or nearly.
+const WHITE: f64 = 203.0;
+
+/// Nits that most HDR is made for at most. Between a half of white and this, the curve rolls off, so that lamps
+/// and clouds keep their shapes; what is darker is as it was.
+const BRIGHTEST: f64 = 1000.0;
+
 /// The graph for one piece; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`,
 /// as far as they are in `wanted`, a first and the one behind the last.
 ///
@@ -26,7 +36,8 @@ pub fn graph(
     let begin = start + grid.rate.seconds(piece.first_frame);
     // Sound may go on after the picture: a chunk there shows the last one, which `fps` must not drop.
     let begin = video.timeline.times.last().map_or(begin, |last| begin.min(*last));
-    let mut graph = format!("[0:{}]showinfo=checksum=0", video.index);
+    // A picture that changes its size on the way is brought back to that of the first; others pass untouched.
+    let mut graph = format!("[0:{}]showinfo=checksum=0,scale={}:{}", video.index, video.width, video.height);
     if video.interlaced {
         graph.push_str(",bwdif=mode=send_frame:deint=all");
     }
@@ -34,11 +45,12 @@ pub fn graph(
     // what is missing is found by comparing decoded pictures with packets.
     write!(
         graph,
-        ",fps=fps={}:start_time={begin:.9}:round=near,tpad=stop=-1:stop_mode=clone,trim=end_frame={},setpts=N",
+        ",fps=fps={}:start_time={begin:.9}:round=near:eof_action=pass,tpad=stop=-1:stop_mode=clone,trim=end_frame={},setpts=N",
         grid.rate, piece.frames
     )
     .expect("writing to a string cannot fail");
     graph.push_str(upright(video));
+    graph.push_str(opaque(video));
     graph.push_str(&cascade(video, renditions, wanted));
     graph
 }
@@ -81,26 +93,46 @@ fn cascade(video: &Video, renditions: &[Rendition], wanted: (usize, usize)) -> S
 fn first_scale(video: &Video, width: u32, height: u32) -> String {
     const TAGS: &str = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709";
     let range = if full_range(video) { "pc" } else { "tv" };
+    let scale = format!(",scale={width}:{height}:flags=bicubic");
+    let tag = |text: &Option<String>, usual: &str| text.clone().unwrap_or_else(|| usual.into());
     if let Some(transfer) = video.transfer.as_deref().filter(|transfer| HDR.contains(transfer)) {
-        // Linear light, mapped by Hable's curve, as ffmpeg's documentation of `tonemap` shows.
+        let matrix = tag(&video.matrix, "bt2020nc");
+        let primaries = tag(&video.primaries, "bt2020");
         return format!(
-            ",scale={width}:{height}:flags=bicubic,\
-             setparams=range={range}:color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc,\
-             zscale=transfer=linear:npl=100,format=gbrpf32le,zscale=primaries=bt709,\
-             tonemap=tonemap=hable:desat=0,zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p,{TAGS}"
+            "{scale},setparams=range={range}:color_primaries={primaries}:color_trc={transfer}:colorspace={matrix},\
+             zscale=transfer=linear:npl={WHITE},format=gbrpf32le,zscale=primaries=bt709,\
+             tonemap=tonemap=mobius:param=0.5:desat=0:peak={:.3},\
+             zscale=transfer=bt709:matrix=bt709:range=tv,format=yuv420p,{TAGS}",
+            BRIGHTEST / WHITE
+        );
+    }
+    if let Some(primaries) = video.primaries.as_deref().filter(|primaries| WIDE.contains(primaries)) {
+        let (transfer, matrix) = (tag(&video.transfer, "bt709"), tag(&video.matrix, matrix_by_size(video)));
+        return format!(
+            "{scale},setparams=range={range}:color_primaries={primaries}:color_trc={transfer}:colorspace={matrix},\
+             zscale=primaries=bt709:transfer=bt709:matrix=bt709:range=tv,format=yuv420p,{TAGS}"
         );
     }
     format!(
-        ",scale={width}:{height}:flags=bicubic:in_color_matrix={}:out_color_matrix=bt709:in_range={range}:out_range=tv,\
-         format=yuv420p,{TAGS}",
+        "{scale}:in_color_matrix={}:out_color_matrix=bt709:in_range={range}:out_range=tv,format=yuv420p,{TAGS}",
         matrix(video)
     )
 }
 
-/// Whether the colours are right as they are: BT.709 in limited range.
+/// Whether the colours are right as they are: BT.709 in limited range, with nothing to see through.
 pub fn is_plain(video: &Video) -> bool {
-    let hdr = video.transfer.as_deref().is_some_and(|transfer| HDR.contains(&transfer));
-    !hdr && !full_range(video) && matrix(video) == "bt709"
+    let has = |tag: &Option<String>, kinds: &[&str]| tag.as_deref().is_some_and(|tag| kinds.contains(&tag));
+    let other = has(&video.transfer, &HDR) || has(&video.primaries, &WIDE);
+    !other && !video.alpha && !full_range(video) && matrix(video) == "bt709"
+}
+
+/// What is see-through shows black.
+fn opaque(video: &Video) -> &'static str {
+    match video.pixel_format.as_str() {
+        _ if !video.alpha => "",
+        format if format.starts_with("yuv") || format.starts_with("gbr") => ",premultiply=inplace=1",
+        _ => ",format=gbrap,premultiply=inplace=1",
+    }
 }
 
 fn full_range(video: &Video) -> bool {
@@ -117,9 +149,14 @@ fn matrix(video: &Video) -> &'static str {
         Some("smpte170m") => "smpte170m",
         Some("smpte240m") => "smpte240m",
         Some("bt2020nc" | "bt2020c") => "bt2020",
-        _ if video.height < 720 && video.width < 1280 => "bt601",
-        _ => "bt709",
+        _ if matrix_by_size(video) == "bt709" => "bt709",
+        _ => "bt601",
     }
+}
+
+/// In the words of ffmpeg's tags.
+fn matrix_by_size(video: &Video) -> &'static str {
+    if video.height < 720 && video.width < 1280 { "smpte170m" } else { "bt709" }
 }
 
 #[cfg(test)]
@@ -143,7 +180,7 @@ mod tests {
     fn one_decode_feeds_a_cascade() {
         assert_eq!(
             graph_of(&ladder::tests::video(1280, 720)),
-            "[0:0]showinfo=checksum=0,fps=fps=25/1:start_time=6.500000000:round=near,\
+            "[0:0]showinfo=checksum=0,scale=1280:720,fps=fps=25/1:start_time=6.500000000:round=near:eof_action=pass,\
              tpad=stop=-1:stop_mode=clone,trim=end_frame=150,setpts=N,\
              scale=1280:720:flags=bicubic:in_color_matrix=bt709:out_color_matrix=bt709:in_range=tv:out_range=tv,\
              format=yuv420p,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,\
@@ -162,7 +199,21 @@ mod tests {
     fn hdr_is_mapped_and_interlace_undone() {
         let hdr = Video { transfer: Some("smpte2084".into()), interlaced: true, ..ladder::tests::video(3840, 2160) };
         let graph = graph_of(&hdr);
-        assert!(graph.contains("tonemap=tonemap=hable") && graph.contains("bwdif"), "{graph}");
+        assert!(graph.contains("color_primaries=bt2020:") && graph.contains("peak=4.926"), "{graph}");
+        assert!(graph.contains("bwdif"), "{graph}");
+    }
+
+    #[test]
+    fn wide_colours_are_brought_in_and_glass_is_laid_on_black() {
+        let wide = Video { primaries: Some("smpte432".into()), ..ladder::tests::video(1280, 720) };
+        assert!(graph_of(&wide).contains("color_primaries=smpte432:color_trc=bt709:colorspace=bt709,zscale=primaries"));
+        let glass = |pixel_format: &str| Video {
+            alpha: true,
+            pixel_format: pixel_format.into(),
+            ..ladder::tests::video(1280, 720)
+        };
+        assert!(graph_of(&glass("yuva444p10le")).contains("setpts=N,premultiply=inplace=1,scale="));
+        assert!(graph_of(&glass("bgra")).contains("setpts=N,format=gbrap,premultiply=inplace=1,scale="));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use crate::model::failure::Failure;
 use crate::model::media::{Audio, Media, Video};
-use crate::plan::audio::{AudioRendition, renditions};
+use crate::model::rational::Rational;
+use crate::plan::audio::{AudioRendition, FRAME_SAMPLES, SAMPLE_RATE, renditions};
 use crate::plan::budget;
 use crate::plan::copy::{self, Top};
 use crate::plan::grid::Grid;
@@ -20,6 +21,15 @@ const SHARED_HOLE: f64 = 1.0;
 /// A hole in the pictures of a silent source is damage from this length on,
 /// if the pictures come regularly otherwise: screen recorders leave still times out.
 const SILENT_HOLE: f64 = 3.0;
+
+/// Sound that goes on after the picture for longer than this is no padding of an encoder.
+const SOUND_AFTER: f64 = 0.25;
+
+/// The grid of sound without a picture: a "picture" is a frame of AAC.
+const SOUND_RATE: Rational = match Rational::new(SAMPLE_RATE, FRAME_SAMPLES) {
+    Some(rate) => rate,
+    None => unreachable!(),
+};
 
 /// What to make of one source.
 #[derive(Clone, Debug)]
@@ -53,10 +63,34 @@ pub fn plan_encoding(media: &Media, settings: &HlsSettings, because: String) -> 
 }
 
 fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> Result<HlsPlan, Failure> {
-    let video = media.video.as_ref().ok_or_else(|| no_video(media))?;
-    within_limits(media, video, &settings.limits)?;
+    let (start, seconds) = span(media).ok_or_else(nothing)?;
+    within_limits(media, seconds, &settings.limits)?;
+    let warnings = warnings(media, settings)?;
+    let rate = media.video.as_ref().map_or(SOUND_RATE, output_rate);
+    let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
+    let headers = u64::from(settings.container == Container::Fmp4);
+    let audio = renditions(&media.audio);
+    let Some(picture) = &media.video else {
+        let top = Top::Encoded { because: "there is no picture".into() };
+        return Ok(HlsPlan { grid, start, video: Vec::new(), shares: Vec::new(), top, audio, headers, warnings });
+    };
+    let video = ladder(picture, &settings.rungs, &settings.codecs);
+    let edges = match (not_copied, video.first()) {
+        (None, Some(largest)) => copy::edges(picture, largest, (rate, start, grid.frames), settings),
+        (because, _) => Err(because.unwrap_or_default()),
+    };
+    let (grid, top) = match edges {
+        Ok(edges) => (Grid::with_edges(rate, edges), Top::Copied),
+        Err(because) => (grid, Top::Encoded { because }),
+    };
+    let shares = budget::shares(&picture.timeline, &grid, start);
+    Ok(HlsPlan { grid, start, video, shares, top, audio, headers, warnings })
+}
+
+/// What the user should know of the source; damage is refused unless it is accepted.
+fn warnings(media: &Media, settings: &HlsSettings) -> Result<Vec<String>, Failure> {
     let mut warnings = media.skipped.clone();
-    if let Some(damage) = damage(media, video) {
+    if let Some(damage) = damage(media) {
         if !settings.accept_damaged {
             return Err(
                 Failure::permanent(damage).hint("get the file again, or publish what there is with --accept-damaged")
@@ -64,38 +98,30 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
         }
         warnings.push(damage);
     }
+    if media.video.as_ref().is_some_and(|video| video.alpha && media.container != "gif") {
+        warnings.push("the picture may be see-through; what is behind it is black".into());
+    }
     for track in media.audio.iter().filter(|track| !track.is_in_order()) {
         let Audio { index, codec, .. } = track;
         warnings
             .push(format!("the times of stream {index} (audio, {codec}) are in disorder: it is taken in one piece"));
     }
-    let start = video.timeline.start();
-    let video_seconds = video.timeline.end - start;
-    // Sound that goes on after the picture is kept, under the last picture.
-    let audio_end = media.audio.iter().map(|track| track.end).fold(start, f64::max);
-    let seconds = if audio_end - video.timeline.end > 1.0 { audio_end - start } else { video_seconds };
-    let rate = output_rate(video);
-    let renditions_of_picture = ladder(video, &settings.rungs, &settings.codecs);
-    let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
-    let edges = match (not_copied, renditions_of_picture.first()) {
-        (None, Some(largest)) => copy::edges(video, largest, (rate, start, grid.frames), settings),
-        (because, _) => Err(because.unwrap_or_default()),
+    Ok(warnings)
+}
+
+/// The source's time at which the package begins, and its length in seconds.
+///
+/// The picture rules. Sound that goes on after it is kept, under the last picture; sound that begins
+/// before it is not, as nothing is there to be seen.
+fn span(media: &Media) -> Option<(f64, f64)> {
+    let end = media.audio.iter().map(|track| track.end).reduce(f64::max);
+    let Some(video) = &media.video else {
+        let start = media.audio.iter().map(|track| track.start).reduce(f64::min)?;
+        return Some((start, end? - start));
     };
-    let (grid, top) = match edges {
-        Ok(edges) => (Grid::with_edges(rate, edges), Top::Copied),
-        Err(because) => (grid, Top::Encoded { because }),
-    };
-    let shares = budget::shares(&video.timeline, &grid, start);
-    Ok(HlsPlan {
-        grid,
-        start,
-        video: renditions_of_picture,
-        shares,
-        top,
-        audio: renditions(&media.audio),
-        headers: u64::from(settings.container == Container::Fmp4),
-        warnings,
-    })
+    let (start, picture_end) = (video.timeline.start(), video.timeline.end);
+    let end = end.filter(|end| end - picture_end > SOUND_AFTER).unwrap_or(picture_end);
+    Some((start, end - start))
 }
 
 impl HlsPlan {
@@ -118,6 +144,9 @@ impl HlsPlan {
         });
         let tracks = self.audio.iter().map(|one| one.folder.as_str());
         let (rungs, tracks): (Vec<String>, Vec<&str>) = (rungs.collect(), tracks.collect());
+        if rungs.is_empty() {
+            return format!("{} (no picture)", tracks.join(" "));
+        }
         if tracks.is_empty() {
             return format!("{} (no sound)", rungs.join(" "));
         }
@@ -125,60 +154,63 @@ impl HlsPlan {
     }
 }
 
-fn no_video(media: &Media) -> Failure {
-    if media.audio.is_empty() {
-        Failure::permanent("the file holds neither picture nor sound").hint("check what the address really gives")
-    } else {
-        Failure::permanent("the file holds sound but no picture; sound alone is not made into HLS yet")
-    }
+fn nothing() -> Failure {
+    Failure::permanent("the file holds neither picture nor sound").hint("check what the address really gives")
 }
 
-fn within_limits(media: &Media, video: &Video, limits: &Limits) -> Result<(), Failure> {
-    let pixels = u64::from(video.width) * u64::from(video.height);
-    let (width, height) = upright_size(video);
-    let shape = width.max(height) / width.min(height).max(1.0);
-    let seconds = media.declared_seconds.unwrap_or(0.0).max(video.timeline.end - video.timeline.start());
+fn within_limits(media: &Media, seconds: f64, limits: &Limits) -> Result<(), Failure> {
     let refuse = |what: String, key: &str| {
         Err(Failure::permanent(what).hint(format!("if that is right, raise `{key}` in the settings")))
     };
-    if pixels > limits.pixels {
-        return refuse(
-            format!("the picture is {}x{}, more than {} pixels", video.width, video.height, limits.pixels),
-            "limits.pixels",
-        );
+    if let Some(video) = &media.video {
+        let pixels = u64::from(video.width) * u64::from(video.height);
+        let (width, height) = upright_size(video);
+        let shape = width.max(height) / width.min(height).max(1.0);
+        let size = format!("the picture is {}x{}", video.width, video.height);
+        if pixels > limits.pixels {
+            return Err(too_large(&format!("{}x{}", video.width, video.height), limits.pixels));
+        }
+        if video.width < 2 || video.height < 2 || shape > 100.0 {
+            return Err(Failure::permanent(format!("{size}, which no player shows")));
+        }
     }
-    if video.width < 2 || video.height < 2 || shape > 100.0 {
-        return Err(Failure::permanent(format!(
-            "the picture is {}x{}, which no player shows",
-            video.width, video.height
-        )));
-    }
+    let seconds = seconds.max(media.declared_seconds.unwrap_or(0.0));
     if seconds > limits.seconds {
-        return refuse(format!("the video lasts {seconds:.0} s, more than {:.0} s", limits.seconds), "limits.duration");
+        return refuse(
+            format!("the source lasts {seconds:.0} s, more than {:.0} s", limits.seconds),
+            "limits.duration",
+        );
     }
     Ok(())
 }
 
+/// Why a picture of `size`, such as `16000x16000`, is refused.
+pub fn too_large(size: &str, most: u64) -> Failure {
+    Failure::permanent(format!("the picture is {size}, more than {most} pixels"))
+        .hint("if that is right, raise `limits.pixels` in the settings")
+}
+
 /// What is missing of the source, judged by its packets against its header.
-fn damage(media: &Media, video: &Video) -> Option<String> {
-    let timeline = &video.timeline;
-    let length = timeline.end - timeline.start();
+fn damage(media: &Media) -> Option<String> {
     // The stream's own length speaks of the picture; the container's of the longest stream.
-    let (declared, held) = match (video.declared_seconds, media.declared_seconds) {
-        (Some(declared), _) => (declared, length),
-        (None, Some(declared)) => {
-            let audio_end = media.audio.iter().map(|track| track.end).fold(timeline.end, f64::max);
-            let first = media.audio.iter().map(|track| track.start).fold(timeline.start(), f64::min);
+    let picture = media.video.as_ref().map(|video| (&video.timeline, video.declared_seconds));
+    let (declared, held) = match (picture, media.declared_seconds) {
+        (Some((timeline, Some(declared))), _) => (declared, timeline.end - timeline.start()),
+        (_, Some(declared)) => {
+            let picture = picture.map(|(timeline, _)| (timeline.start(), timeline.end));
+            let spans = media.audio.iter().map(|track| (track.start, track.end)).chain(picture);
+            let (first, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
             // Some containers count from zero, some from the first packet.
-            (declared, (audio_end - first).max(audio_end.min(declared)))
+            (declared, (end - first).max(end.min(declared)))
         }
-        (None, None) => (length, length),
+        (_, None) => (0.0, 0.0),
     };
     if declared - held > ROUNDING_SECONDS.max(declared / 100.0) {
         return Some(format!("the file is cut short: it says {declared:.1} s and holds {held:.1} s"));
     }
+    let video = media.video.as_ref()?;
     let (at, seconds) = hole(media, video)?;
-    Some(format!("nothing is there for {seconds:.1} s, {} into the video", clock(at - timeline.start())))
+    Some(format!("nothing is there for {seconds:.1} s, {} into the video", clock(at - video.timeline.start())))
 }
 
 /// The first hole in the packets that is damage: begin and length in seconds.
@@ -188,7 +220,10 @@ fn hole(media: &Media, video: &Video) -> Option<(f64, f64)> {
         let mut intervals: Vec<f64> = holes.clone().map(|hole| hole.1).collect();
         intervals.sort_by(f64::total_cmp);
         let usual = *intervals.get(intervals.len() * 9 / 10)?;
-        return holes.into_iter().find(|hole| hole.1 > SILENT_HOLE.max(usual * 20.0));
+        // What is lost is whole fragments, which begin with key frames; who records a screen goes on as he was.
+        let resumes =
+            |&(begin, length): &(f64, f64)| video.timeline.keys.iter().any(|key| (key - begin - length).abs() < 1e-3);
+        return holes.into_iter().find(|hole| hole.1 > SILENT_HOLE.max(usual * 20.0) && resumes(hole));
     }
     holes.into_iter().filter(|hole| hole.1 > SHARED_HOLE).find(|&(begin, length)| {
         let silent =
@@ -277,6 +312,24 @@ pub(crate) mod tests {
     #[test]
     fn a_slide_show_has_no_holes() {
         assert!(plan(&media(10.0, |frame| frame % 60 == 0 || frame == 249), &settings()).is_ok());
+    }
+
+    #[test]
+    fn a_screen_that_stood_still_is_no_hole() {
+        let mut recording = media(10.0, |frame| !(110..210).contains(&frame));
+        recording.video.as_mut().unwrap().timeline.keys.truncate(1);
+        assert!(plan(&recording, &settings()).is_ok());
+    }
+
+    #[test]
+    fn sound_alone_is_cut_in_whole_frames_of_sound() {
+        let track = crate::plan::audio::tests::track(0, "eng", None, true);
+        let podcast = Media { video: None, audio: vec![Audio { end: 10.0, ..track }], ..media(10.0, |_| true) };
+        let plan = plan(&podcast, &settings()).unwrap();
+        assert_eq!((plan.grid.longest_segment(), plan.grid.segments(), plan.objects()), (281, 2, 5));
+        assert_eq!(plan.summary(), "audio-eng (no picture)");
+        let cut = Media { declared_seconds: Some(20.0), ..podcast };
+        assert!(super::plan(&cut, &settings()).unwrap_err().what.contains("cut short"));
     }
 
     #[test]

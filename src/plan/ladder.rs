@@ -128,6 +128,7 @@ pub(crate) mod tests {
             average_rate: Rational::new(25, 1),
             interlaced: false,
             pixel_format: "yuv420p".into(),
+            alpha: false,
             range: None,
             matrix: None,
             transfer: None,

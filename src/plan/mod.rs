@@ -10,6 +10,7 @@ pub mod generation;
 pub mod grid;
 pub mod hls;
 pub mod ladder;
+pub mod language;
 pub mod piece;
 pub mod rate;
 pub mod settings;

@@ -24,9 +24,12 @@ const STANDARD: [(u64, u64); 14] = [
 /// No rendition is faster (Apple's authoring specification, 1.19).
 const FASTEST: f64 = 60.5;
 
-/// A source of irregular frames gets at least this, so that a slide is never
-/// more than a twentieth of a second off.
-const SLOWEST_IRREGULAR: u64 = 10;
+/// A source whose frames lie beside its own grid gets at least this, so that a slide is never
+/// more than a thirtieth of a second off.
+const SLOWEST_IRREGULAR: u64 = 15;
+
+/// Seconds that a frame of a slow source may lie beside the grid.
+const BESIDE: f64 = 0.03;
 
 /// The constant rate to make from `video`.
 ///
@@ -44,8 +47,16 @@ pub fn output_rate(video: &Video) -> Rational {
     let regular = alike * 20 >= intervals.len() * 19;
     let interval = if regular { mean_near(&intervals, median) } else { intervals[intervals.len() / 4] };
     let rate = halved(nearest(1.0 / interval, video.base_rate));
-    let slowest = Rational::new(if regular { 1 } else { SLOWEST_IRREGULAR }, 1).unwrap_or(THIRTY);
-    if rate.as_f64() < slowest.as_f64() { slowest } else { rate }
+    let slowest = Rational::new(SLOWEST_IRREGULAR, 1).unwrap_or(THIRTY);
+    let slow = rate.as_f64() < slowest.as_f64();
+    if slow && !(regular && is_on_grid(&video.timeline.times, rate)) { slowest } else { rate }
+}
+
+/// Whether all frames lie on the grid of `rate` that begins with the first.
+fn is_on_grid(times: &[f64], rate: Rational) -> bool {
+    let start = times.first().copied().unwrap_or(0.0);
+    let frames = times.iter().map(|time| (time - start) * rate.as_f64());
+    frames.map(|frame| (frame - frame.round()).abs() / rate.as_f64()).all(|beside| beside < BESIDE)
 }
 
 const THIRTY: Rational = match Rational::new(30, 1) {
@@ -133,8 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn irregular_slides_get_ten_a_second() {
-        check(&[0.0, 3.1, 9.9, 11.0, 30.2], "1/5", "10/1");
+    fn irregular_slides_get_fifteen_a_second() {
+        check(&[0.0, 3.1, 9.9, 11.0, 30.2], "1/5", "15/1");
+        let trembling: Vec<f64> = (0..100).map(|slide| f64::from(slide) + 0.1 * f64::from(slide % 2)).collect();
+        check(&trembling, "1/1", "15/1");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::time::Duration;
 use reqwest::{Method, Response};
 use url::Url;
 
+use crate::format::looks::{HEAD, Looks, looks};
 use crate::model::event::{Stage, What};
 use crate::model::failure::Failure;
 use crate::model::item::Rank;
@@ -24,7 +25,6 @@ use self::answer::Answer;
 use self::client::Question;
 use self::part::{Part, writing};
 use super::hash::blocking_or;
-use super::looks::{HEAD, Looks, looks};
 use super::mark::{self, Finished, Mark};
 use super::room::Room;
 use super::tries::{Tries, Trouble};
@@ -66,7 +66,7 @@ pub(super) async fn is_media(client: &Client, input: &Input<'_>, context: &Fetch
         opened => opened,
     };
     match opened {
-        Ok(opened) => Ok(looks(&opened.answer.content_type, &opened.head) == Looks::Media),
+        Ok(opened) => Ok(matches!(looks(&opened.answer.content_type, &opened.head), Looks::Media | Looks::Image(_))),
         // Many sites turn away what is no browser. yt-dlp knows how to speak to them.
         Err(Trouble::Refused(_)) => Ok(false),
         Err(trouble) => Err(failure(trouble)),
@@ -180,6 +180,10 @@ async fn attempt(
     let opened = open(client, input, context, ranges).await?;
     match looks(&opened.answer.content_type, &opened.head) {
         Looks::Media => (),
+        Looks::Image(kind) => {
+            let what = format!("`{}` answered a still image ({kind}), not a video", input.shown());
+            return Err(Trouble::Final(Failure::permanent(what)));
+        }
         Looks::Text(what) if name::is_media(&name::of_url(input.url)) => {
             let what = format!("`{}` answered {what}, not a video", input.shown());
             return Err(Trouble::Final(Failure::permanent(what)));

@@ -6,7 +6,6 @@ pub mod list;
 mod file;
 mod hash;
 mod http;
-mod looks;
 mod mark;
 mod name;
 mod page;

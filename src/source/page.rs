@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tokio::sync::OnceCell;
 use url::Url;
 
+use crate::format::looks::{HEAD, Looks, looks};
 use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::id;
@@ -16,7 +17,6 @@ use crate::model::secret::masked_url;
 use crate::tool::ytdlp::{self, Found, Page, Wish};
 
 use super::hash::{self, blocking_or};
-use super::looks::{HEAD, Looks, looks};
 use super::mark::{Finished, Mark};
 use super::room::Room;
 use super::tries::Tries;

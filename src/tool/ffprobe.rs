@@ -11,27 +11,53 @@ use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::format::looks::{HEAD, Looks, looks};
 use crate::model::failure::Failure;
 use crate::model::media::{Audio, Media, Timeline, Video};
 use crate::model::rational::Rational;
 use crate::plan::encode::{DECODERS, DEMUXERS, file};
+use crate::plan::hls;
+use crate::plan::settings::Limits;
 use crate::tool::child::{ChildError, Ended, Order, Output, run};
 
 /// A file that cannot be read in this time is on a disk that hangs.
 const SILENCE: Duration = Duration::from_mins(2);
 
+const DRESSED: &str = "check what the address really gives; playlists and texts dressed as videos are refused";
+
 /// An interval between packets of sound that is a hole.
 const SILENT_HOLE: f64 = 0.5;
 
 /// Probes a file: never a URL, never through a playlist.
-pub async fn probe(ffprobe: &Path, path: &Path, streams: u64, cancel: &CancellationToken) -> Result<Media, Failure> {
-    let (header, packets) = tokio::try_join!(header(ffprobe, path, cancel), packets(ffprobe, path, cancel))?;
-    if header.streams.len() as u64 > streams {
-        let many = header.streams.len();
-        return Err(Failure::permanent(format!("the file has {many} streams, more than {streams}"))
+pub async fn probe(ffprobe: &Path, path: &Path, limits: &Limits, cancel: &CancellationToken) -> Result<Media, Failure> {
+    refuse_by_looks(path).await?;
+    let header = header(ffprobe, path, limits.pixels, cancel);
+    let (header, packets) = tokio::try_join!(header, packets(ffprobe, path, limits.pixels, cancel))?;
+    let (many, most) = (header.streams.len() as u64, limits.streams);
+    if many > most {
+        return Err(Failure::permanent(format!("the file has {many} streams, more than {most}"))
             .hint("if that is right, raise `limits.streams` in the settings"));
     }
-    Ok(media(header, packets))
+    let media = media(header, packets);
+    // An animation of one picture is none.
+    if media.container == "gif" && media.video.as_ref().is_some_and(|video| video.timeline.times.len() < 2) {
+        return Err(Failure::permanent("the file is a still image (GIF), not a video"));
+    }
+    Ok(media)
+}
+
+/// Turns away what is plainly no video, before a parser sees it.
+async fn refuse_by_looks(path: &Path) -> Result<(), Failure> {
+    let mut head = Vec::new();
+    let read = async { tokio::fs::File::open(path).await?.take(HEAD as u64).read_to_end(&mut head).await };
+    read.await.map_err(|error| Failure::io(&format!("could not read `{}`", path.display()), &error))?;
+    let what = match looks("text/plain", &head) {
+        Looks::Media => return Ok(()),
+        Looks::Manifest => "a playlist".to_string(),
+        Looks::Text(kind) => kind.to_string(),
+        Looks::Image(kind) => format!("a still image ({kind})"),
+    };
+    Err(Failure::permanent(format!("the file is {what}, not a video")).hint(DRESSED))
 }
 
 #[derive(Deserialize)]
@@ -98,16 +124,19 @@ struct Packets {
     backward: f64,
 }
 
-fn order(ffprobe: &Path, path: &Path, what: &[&str]) -> Order {
+/// Reading, with `most` pixels in a picture: a decoder gives up before it takes the memory for more.
+fn order(ffprobe: &Path, path: &Path, most: u64, what: &[&str]) -> Order {
+    let most = most.to_string();
     let input = ["-protocol_whitelist", "file,pipe", "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS];
+    let input = input.into_iter().chain(["-max_pixels", &most]);
     let order =
         Order::new(ffprobe).args(["-hide_banner", "-v", "error"]).args(input).args(what).arg("-i").arg(file(path));
     Order { silence: SILENCE, ..order }
 }
 
-async fn header(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Result<Header, Failure> {
+async fn header(ffprobe: &Path, path: &Path, pixels: u64, cancel: &CancellationToken) -> Result<Header, Failure> {
     let mut json = String::new();
-    let order = order(ffprobe, path, &["-show_streams", "-show_format", "-of", "json=compact=1"]);
+    let order = order(ffprobe, path, pixels, &["-show_streams", "-show_format", "-of", "json=compact=1"]);
     let collect = |output, line: &str| {
         if output == Output::Out && json.len() < 4 << 20 {
             json.push_str(line);
@@ -115,16 +144,28 @@ async fn header(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Resu
         true
     };
     let ended = run(&order, cancel, collect).await.map_err(child_failure)?;
-    if !ended.status.success() {
-        return Err(refused(&ended, path).await);
+    if !ended.status.success() || oversize(&ended.last_lines, pixels).is_some() {
+        return Err(refused(&ended, path, pixels).await);
     }
     serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
 }
 
 /// Reads every packet's stream, times and flags; a film of three hours has a million.
-async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Result<BTreeMap<u32, Packets>, Failure> {
-    let entries =
-        ["-show_entries", "packet=stream_index,pts_time,dts_time,duration_time,size,pos,flags", "-of", "csv=p=0"];
+async fn packets(
+    ffprobe: &Path,
+    path: &Path,
+    pixels: u64,
+    cancel: &CancellationToken,
+) -> Result<BTreeMap<u32, Packets>, Failure> {
+    // `genpts`: AVI and MPEG program streams say only when a packet is to be decoded.
+    let entries = [
+        "-fflags",
+        "+genpts",
+        "-show_entries",
+        "packet=stream_index,pts_time,dts_time,duration_time,size,pos,flags",
+        "-of",
+        "csv=p=0",
+    ];
     let mut streams: BTreeMap<u32, Packets> = BTreeMap::new();
     let take = |output, line: &str| {
         if output == Output::Out {
@@ -132,10 +173,10 @@ async fn packets(ffprobe: &Path, path: &Path, cancel: &CancellationToken) -> Res
         }
         true
     };
-    let ended = run(&order(ffprobe, path, &entries), cancel, take).await.map_err(child_failure)?;
+    let ended = run(&order(ffprobe, path, pixels, &entries), cancel, take).await.map_err(child_failure)?;
     // ffprobe answers a damaged end with an error after all the packets before it.
     if !ended.status.success() && streams.is_empty() {
-        return Err(refused(&ended, path).await);
+        return Err(refused(&ended, path, pixels).await);
     }
     for packets in streams.values_mut() {
         packets.times.sort_by(f64::total_cmp);
@@ -212,9 +253,14 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
 fn video(stream: Stream, codec: String, packets: Packets) -> Video {
     let (rotation, mirrored) = stream.side_data_list.iter().find_map(orientation).unwrap_or((0, false));
     let known = |text: Option<String>| text.filter(|text| text != "unknown" && text != "reserved");
-    let usual = mean_interval(&packets.times);
+    let usual = usual_interval(&packets.times);
     let last = packets.times.last().copied().unwrap_or(0.0);
     let end = end(&packets, last, usual);
+    let pixel_format = stream.pix_fmt.unwrap_or_default();
+    // The decoder of VP8 and VP9 says nothing of alpha before it decodes.
+    // The fourth byte of raw RGB means nothing more often than not.
+    let alpha = has_alpha(&pixel_format) && codec != "rawvideo"
+        || stream.tags.get("alpha_mode").is_some_and(|mode| mode == "1");
     Video {
         index: stream.index,
         codec,
@@ -231,7 +277,8 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         base_rate: stream.r_frame_rate.as_deref().and_then(Rational::parse),
         average_rate: stream.avg_frame_rate.as_deref().and_then(Rational::parse),
         interlaced: matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt")),
-        pixel_format: stream.pix_fmt.unwrap_or_default(),
+        pixel_format,
+        alpha,
         range: known(stream.color_range),
         matrix: known(stream.color_space),
         transfer: known(stream.color_transfer),
@@ -239,6 +286,11 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         declared_seconds: seconds(stream.duration.as_deref()),
         timeline: Timeline { end, spans: spans(&packets), times: packets.times, keys: packets.keys },
     }
+}
+
+fn has_alpha(pixel_format: &str) -> bool {
+    let kinds = ["yuva", "gbrap", "ya8", "ya16", "rgba", "bgra", "argb", "abgr", "pal8"];
+    kinds.iter().any(|kind| pixel_format.starts_with(kind))
 }
 
 /// The end of the last picture. One that does not say how long it lasts gets the usual time; one that lasts for
@@ -273,18 +325,18 @@ fn spans(packets: &Packets) -> Vec<(u64, u64)> {
     packets.spans.iter().map(|&(_, from, to)| (from, to)).collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts of packets")]
-fn mean_interval(times: &[f64]) -> f64 {
-    match (times.first(), times.last()) {
-        (Some(first), Some(last)) if times.len() > 1 => (last - first) / (times.len() - 1) as f64,
-        _ => 0.04,
-    }
+/// The usual time from one picture to the next.
+fn usual_interval(times: &[f64]) -> f64 {
+    let mut intervals: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    intervals.sort_by(f64::total_cmp);
+    intervals.get(intervals.len() / 2).copied().unwrap_or(0.04)
 }
 
 /// Degrees clockwise to turn the picture, and whether it is mirrored first.
 ///
 /// The display matrix is printed as `00000000: a b u` lines; a negative
-/// determinant of a, b, c, d is a mirror.
+/// determinant of a, b, c, d is a mirror. A mirror and then a turn by θ is
+/// a = -cos θ, b = -sin θ.
 fn orientation(side_data: &SideData) -> Option<(u32, bool)> {
     let matrix = side_data.displaymatrix.as_deref()?;
     let numbers: Vec<f64> =
@@ -292,7 +344,7 @@ fn orientation(side_data: &SideData) -> Option<(u32, bool)> {
     let (a, b, c, d) = (*numbers.first()?, *numbers.get(1)?, *numbers.get(3)?, *numbers.get(4)?);
     let mirrored = a * d - b * c < 0.0;
     // ffprobe counts counter-clockwise; of a mirrored picture it measures the second axis.
-    let turned = if mirrored { b.atan2(-a).to_degrees() } else { -side_data.rotation? };
+    let turned = if mirrored { (-b).atan2(-a).to_degrees() } else { -side_data.rotation? };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded to quarters of a circle")]
     let quarters = (turned / 90.0).round().rem_euclid(4.0) as u32;
     Some((quarters * 90, mirrored))
@@ -311,7 +363,10 @@ fn child_failure(error: ChildError) -> Failure {
 }
 
 /// ffprobe's refusal in words for a person.
-async fn refused(ended: &Ended, path: &Path) -> Failure {
+async fn refused(ended: &Ended, path: &Path, pixels: u64) -> Failure {
+    if let Some(size) = oversize(&ended.last_lines, pixels) {
+        return hls::too_large(size, pixels);
+    }
     let said = ended.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
     let reason = said.rsplit(": ").next().unwrap_or(&said).to_string();
     let all = ended.last_lines.join("\n");
@@ -325,8 +380,16 @@ async fn refused(ended: &Ended, path: &Path) -> Failure {
     } else {
         format!("ffprobe cannot read the file: {}", reason.escape_debug())
     };
-    Failure::permanent(what)
-        .hint("check what the address really gives; playlists and texts dressed as videos are refused")
+    Failure::permanent(what).hint(DRESSED)
+}
+
+/// The size of a picture that a decoder would not take, if it said so: `Picture size 16000x16000 exceeds …`.
+fn oversize(lines: &[String], most: u64) -> Option<&str> {
+    let sizes = lines.iter().filter_map(|line| line.split_once("Picture size ")?.1.split(' ').next());
+    sizes.into_iter().find(|size| {
+        let area = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+        area.is_some_and(|(width, height): (u64, u64)| width.saturating_mul(height) > most)
+    })
 }
 
 async fn begins_as_mp4(path: &Path) -> bool {
@@ -390,5 +453,8 @@ mod tests {
         check(&line(-65536, 0, 0, -65536), -180.0, (180, false));
         check(&line(0, -65536, 65536, 0), 90.0, (270, false));
         check(&line(-65536, 0, 0, 65536), 180.0, (0, true));
+        check(&line(65536, 0, 0, -65536), 0.0, (180, true));
+        check(&line(0, 65536, 65536, 0), -90.0, (270, true));
+        check(&line(0, -65536, -65536, 0), 90.0, (90, true));
     }
 }

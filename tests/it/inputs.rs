@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::inotify;
+
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::server::Server;
 use crate::support::{media, oracle, watch};
@@ -263,27 +265,33 @@ fn nothing_is_opened_that_a_disguised_text_names() {
     let secret = secret.to_str().unwrap();
     let url = server.url("good/secret.mp4");
     let disguises = [
-        ("playlist.mp4", format!("#EXTM3U\n#EXT-X-TARGETDURATION:8\n#EXTINF:8,\n{url}\n#EXTINF:8,\n{secret}\n#EXT-X-ENDLIST\n")),
-        ("concat.mp4", format!("ffconcat version 1.0\nfile '{secret}'\nfile '{url}'\n")),
-        ("session.mp4", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n".into()),
-        ("text.mp4", "Just some words, not a film.\n".repeat(50)),
-        ("picture.mp4", format!("<svg xmlns=\"http://www.w3.org/2000/svg\"><image href=\"{url}\"/></svg>")),
-        ("manifest.mp4", format!("<?xml version=\"1.0\"?><MPD><Period><BaseURL>{url}</BaseURL></Period></MPD>")),
+        ("playlist.mp4", "a playlist", format!("#EXTM3U\n#EXT-X-TARGETDURATION:8\n#EXTINF:8,\n{url}\n#EXTINF:8,\n{secret}\n#EXT-X-ENDLIST\n")),
+        ("concat.mp4", "a concat script", format!("ffconcat version 1.0\nfile '{secret}'\nfile '{url}'\n")),
+        ("session.mp4", "a session description", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n".into()),
+        ("text.mp4", "a text", "Just some words, not a film.\n".repeat(50)),
+        ("picture.mp4", "an SVG drawing", format!("<svg xmlns=\"http://www.w3.org/2000/svg\"><image href=\"{url}\"/></svg>")),
+        ("manifest.mp4", "a playlist", format!("<?xml version=\"1.0\"?><MPD><Period><BaseURL>{url}</BaseURL></Period></MPD>")),
     ];
-    for (name, text) in &disguises {
+    for (name, _, text) in &disguises {
         sandbox.write(name, text);
     }
-    let names = disguises.iter().map(|(name, _)| *name);
+    let names = disguises.iter().map(|(name, ..)| *name);
+    let opened = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC).unwrap();
+    inotify::add_watch(&opened, secret, inotify::WatchFlags::OPEN).unwrap();
     let run = sandbox.forebay(["hls"].into_iter().chain(names.clone()).chain(["--to", "out"])).expect(1);
     println!("{}", run.stderr);
-    for name in names.clone() {
-        fails_once(&run, &format!("`{name}`"), &["not a video that is understood"]);
+    for (name, kind, _) in &disguises {
+        fails_once(&run, &format!("`{name}`"), &[&format!("the file is {kind}"), "not a video"]);
     }
     assert_eq!(server.requests().len(), 0);
+    let seen = rustix::io::read(&opened, &mut [0; 512]);
+    assert_eq!(seen, Err(rustix::io::Errno::AGAIN), "a file that a text names was opened");
+    drop(fs::File::open(secret).unwrap());
+    assert!(rustix::io::read(&opened, &mut [0; 512]).is_ok(), "the watch sees who opens the file");
     assert!(published(&sandbox.path("out")).is_empty());
 
     // The same from a server: a playlist is fetched as such, but only over HTTP, never from this machine's disk.
-    for (name, text) in &disguises {
+    for (name, _, text) in &disguises {
         sandbox.write(&format!("www/{name}"), text.replace(&url, "missing.ts"));
     }
     let urls: Vec<String> = names.map(|name| server.url(&format!("good/{name}"))).collect();
@@ -304,15 +312,43 @@ fn what_is_no_video_is_refused_for_what_it_is() {
     rustix::fs::mkfifoat(rustix::fs::CWD, sandbox.path("pipe.mp4"), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
     sandbox.copy(&media::make("png", &["-f", "lavfi", "-i", "testsrc2=size=320x180", "-frames:v", "1"]), "png.mp4");
     sandbox.copy(&media::make("jpg", &["-f", "lavfi", "-i", "testsrc2=size=320x180", "-frames:v", "1"]), "jpg.mp4");
-    sandbox.copy(&media::make("m4a", &["-f", "lavfi", "-i", "sine=duration=2", "-c:a", "aac"]), "sound.mp4");
-    let names = ["zero.mp4", "folder.mp4", "pipe.mp4", "png.mp4", "jpg.mp4", "sound.mp4"];
+    sandbox.write("bomb.gif", bomb(16_000));
+    sandbox.write("larger-bomb.mp4", bomb(65_535));
+    let names = ["zero.mp4", "folder.mp4", "pipe.mp4", "png.mp4", "jpg.mp4", "bomb.gif", "larger-bomb.mp4"];
     let run = sandbox.forebay(["hls"].into_iter().chain(names).chain(["--to", "out"])).expect(1);
     println!("{}", run.stderr);
     fails_once(&run, "`zero.mp4`", &["empty (0 bytes)"]);
     fails_once(&run, "folder.mp4", &["no video"]);
     fails_once(&run, "`pipe.mp4`", &["not a regular file"]);
-    fails_once(&run, "`png.mp4`", &["not a video"]);
-    fails_once(&run, "`jpg.mp4`", &["not a video"]);
-    fails_once(&run, "`sound.mp4`", &["sound but no picture"]);
+    fails_once(&run, "`png.mp4`", &["a still image (PNG), not a video"]);
+    fails_once(&run, "`jpg.mp4`", &["a still image (JPEG), not a video"]);
+    fails_once(&run, "`bomb.gif`", &["the picture is 16000x16000, more than 67108864 pixels"]);
+    fails_once(&run, "`larger-bomb.mp4`", &["the picture is 65535x65535"]);
+    assert!(published(&sandbox.path("out")).is_empty());
+}
+
+/// An animation of a few kilobytes whose canvas says to be a square of this side.
+fn bomb(side: u16) -> Vec<u8> {
+    let mut bytes = fs::read(media::make("gif", &["-f", "lavfi", "-i", "testsrc2=s=64x36:r=5:d=1"])).unwrap();
+    bytes[6..8].copy_from_slice(&side.to_le_bytes());
+    bytes[8..10].copy_from_slice(&side.to_le_bytes());
+    bytes
+}
+
+#[test]
+fn limits_are_settings() {
+    let sandbox = sandbox();
+    let clip = sandbox.copy(&media::clip(), "clip.mp4");
+    for (name, value, words) in [
+        ("PIXELS", "50000", "320x180, more than 50000 pixels"),
+        ("STREAMS", "1", "2 streams, more than 1"),
+        ("DURATION", "7s", "lasts 8 s, more than 7 s"),
+    ] {
+        let variable = (&*format!("FOREBAY_LIMITS__{name}"), value);
+        let arguments = ["hls", clip.to_str().unwrap(), "--to", "out"];
+        let run = sandbox.start_with(arguments, &[variable]).wait().expect(1);
+        fails_once(&run, "clip", &[words]);
+        assert!(run.stderr.contains(&format!("`limits.{}`", name.to_lowercase())), "{}", run.stderr);
+    }
     assert!(published(&sandbox.path("out")).is_empty());
 }

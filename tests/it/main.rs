@@ -8,6 +8,7 @@
 mod browser;
 mod cli;
 mod copy;
+mod corpus;
 mod inputs;
 mod names;
 mod outputs;
@@ -27,4 +28,3 @@ mod full_disk;
 mod signals;
 mod tidy;
 mod verify;
-mod zoo;

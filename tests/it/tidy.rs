@@ -14,7 +14,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("tool", &["format", "plan", "pipeline", "model"]),
     ("storage", &["scratch", "format", "plan", "pipeline", "model"]),
     ("queue", &["model"]),
-    ("source", &["storage", "tool", "plan", "pipeline", "model"]),
+    ("source", &["storage", "tool", "format", "plan", "pipeline", "model"]),
     ("job", &["source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("engine", &["job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("config", &["source", "storage", "plan", "model"]),

@@ -186,13 +186,18 @@ impl Running {
     }
 
     #[track_caller]
-    pub(crate) fn wait(mut self) -> Run {
+    pub(crate) fn wait(self) -> Run {
+        self.wait_for(LONGEST_RUN)
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for(mut self, longest: Duration) -> Run {
         loop {
             if let Some(run) = self.ended() {
                 return run;
             }
             let time = self.begun.elapsed();
-            assert!(time < LONGEST_RUN, "it does not end: {}", text(&self.err));
+            assert!(time < longest, "it does not end: {}", text(&self.err));
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -61,23 +61,6 @@ pub(crate) fn shades(playlist: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// When the first loud sample is heard, in seconds on the clock of the package.
-pub(crate) fn first_sound(playlist: &Path) -> Option<f64> {
-    let start = audio_start(playlist);
-    let samples = samples(playlist);
-    let loud = samples.iter().position(|sample| sample.unsigned_abs() > 3000)?;
-    #[expect(clippy::cast_precision_loss, reason = "a few seconds of samples")]
-    Some(start + loud as f64 / 48_000.0)
-}
-
-/// The sound as one channel of 48 kHz.
-pub(crate) fn samples(playlist: &Path) -> Vec<i16> {
-    let before = ["-v", "error", "-nostdin", "-i"].map(OsStr::new);
-    let after = ["-map", "0:a:0", "-ac", "1", "-ar", "48000", "-f", "s16le", "-"];
-    let output = output("ffmpeg", before.into_iter().chain([playlist.as_os_str()]).chain(after.map(OsStr::new)));
-    output.stdout.chunks_exact(2).map(|pair| i16::from_le_bytes([pair[0], pair[1]])).collect()
-}
-
 /// Seconds at which the sound begins.
 pub(crate) fn audio_start(playlist: &Path) -> f64 {
     let arguments = ["-v", "error", "-select_streams", "a:0", "-show_entries", "stream=start_time", "-of", "csv=p=0"];
@@ -92,6 +75,13 @@ pub(crate) fn complaints(file: &Path) -> String {
     let arguments = before.into_iter().chain([file.as_os_str()]).chain(after.map(OsStr::new));
     let output = output("ffmpeg", arguments);
     String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// What ffmpeg makes of a file on its standard output.
+pub(crate) fn bytes(file: &Path, options: &[&str]) -> Vec<u8> {
+    let before = ["-v", "error", "-nostdin", "-i"].map(OsStr::new);
+    let options = options.iter().map(OsStr::new);
+    output("ffmpeg", before.into_iter().chain([file.as_os_str()]).chain(options)).stdout
 }
 
 /// The answer of a tool.
