@@ -8,6 +8,7 @@ use crate::plan::audio::{AudioRendition, CHANNELS, SAMPLE_RATE};
 use crate::plan::filter;
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Rendition;
+use crate::plan::level;
 use crate::plan::piece::Piece;
 use crate::plan::settings::{Codec, HlsSettings};
 
@@ -130,6 +131,11 @@ pub fn piece(
             continue;
         }
         arguments.extend(words(&format!("-c:v {} -threads 1", rendition.codec.encoder())));
+        if rendition.codec == Codec::H264 {
+            let most = plan.shares.iter().copied().fold(share, f64::max);
+            let kbps = f64::from(rendition.max_kbps) * settings.profile.rate * most;
+            arguments.extend(["-level".into(), level::h264(rendition, plan.grid.rate.as_f64(), kbps).into()]);
+        }
         arguments.extend(encoder(piece, rendition, (settings, share), pass));
         let statistics = statistics(folder, piece.chunk, number);
         match pass {

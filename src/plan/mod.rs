@@ -11,6 +11,7 @@ pub mod grid;
 pub mod hls;
 pub mod ladder;
 pub mod language;
+pub mod level;
 pub mod piece;
 pub mod rate;
 pub mod settings;
