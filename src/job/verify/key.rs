@@ -167,7 +167,7 @@ fn key_file(folder: &Path, name: &str) -> Option<PathBuf> {
 /// What can be said of the tags alone.
 pub(super) fn check(fetch: &dyn Fetch, package: &Package, keys: &Keys, findings: &mut Findings) {
     for key in keys.distinct().iter().filter(|key| !looks_random(key)) {
-        let kind = if key.iter().all(u8::is_ascii_graphic) { "text" } else { "a pattern" };
+        let kind = if is_text(key) { "text" } else { "a pattern" };
         findings.warning("R47", "the package", format!("a key is {kind}, not drawn by chance"));
     }
     for rendition in &package.renditions {
@@ -190,11 +190,15 @@ pub(super) fn check(fetch: &dyn Fetch, package: &Package, keys: &Keys, findings:
     }
 }
 
+fn is_text(key: &[u8; BLOCK]) -> bool {
+    key.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' ')
+}
+
 /// A key drawn by chance has a dozen different bytes and is not text.
 fn looks_random(key: &[u8; BLOCK]) -> bool {
     let different = key.iter().collect::<BTreeSet<_>>().len();
     let steps = key.windows(2).filter(|pair| pair[1].wrapping_sub(pair[0]) == 1).count();
-    different >= 8 && steps < 8 && !key.iter().all(u8::is_ascii_graphic)
+    different >= 8 && steps < 8 && !is_text(key)
 }
 
 fn check_uri(fetch: &dyn Fetch, uri: &str, where_: &str, findings: &mut Findings) {

@@ -10,12 +10,14 @@ pub mod render;
 pub mod rules;
 
 mod address;
+mod compare;
 mod dash;
 mod decode;
 mod fetch;
 mod inside;
 mod inspect;
 mod key;
+mod likeness;
 mod manifest;
 mod master_rules;
 mod mp4;
@@ -203,7 +205,8 @@ async fn finish(
         decode::check(fetch, package, keys, (options.decode, tool), &mut findings).await?;
     }
     if let Some(source) = &options.source {
-        source::check(package, source, tool, &mut findings).await?;
+        let bench = compare::Bench { fetch, keys, ffmpeg: &options.ffmpeg, cancel: &options.cancel };
+        source::check(&bench, package, source, tool, &mut findings).await?;
     }
     Ok(report(package, findings, options))
 }

@@ -233,6 +233,15 @@ pub const RULES: &[Rule] = &[
         "the picture stands upright by itself: no rotation is left to the player",
         "turn the picture when encoding",
     ),
+    with(
+        Needs::Source,
+        rule(
+            "R37",
+            "Forebay",
+            "the picture is that of the source: not another, not mirrored, not turned, not shifted, not standing still",
+            "look at the named segment beside the source at that time",
+        ),
+    ),
     rule(
         "R38",
         "Apple 2.2-2.4",
@@ -248,7 +257,8 @@ pub const RULES: &[Rule] = &[
     rule(
         "R40",
         "Forebay",
-        "sound and picture of a segment start together",
+        "sound and picture of a segment start together; with `--source` they are in step as in the source, at the start \
+         and at the end",
         "give both encoders the same start; do not cut one of them",
     ),
     rule(

@@ -185,7 +185,7 @@ fn open(sealed: Vec<u8>, lock: &Lock, name: &str, findings: &mut Findings) -> Op
             None
         }
         Lock::Key(bytes, vector) => match aes128::decrypt(bytes, vector, sealed) {
-            Ok(plain) if looks_like_media(&plain) => Some(plain),
+            Ok(plain) if looks_like_media(&plain) && first_box_fits(&plain) => Some(plain),
             Ok(plain) => {
                 // A wrong IV spoils the first block alone.
                 let why = if rest_is_media(&plain) {
@@ -207,6 +207,12 @@ fn open(sealed: Vec<u8>, lock: &Lock, name: &str, findings: &mut Findings) -> Op
 fn looks_like_media(bytes: &[u8]) -> bool {
     let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes).starts_with(b"WEBVTT");
     text || inspect::form(bytes).is_some()
+}
+
+/// Whether the first box, if it is one, says a length that can be; a spoiled one says any.
+fn first_box_fits(bytes: &[u8]) -> bool {
+    let size = bytes.first_chunk().map_or(0, |size| u32::from_be_bytes(*size));
+    inspect::form(bytes) != Some(Form::Fragments) || usize::try_from(size).is_ok_and(|size| size <= bytes.len())
 }
 
 /// Whether what follows a spoiled first block is media: packets, or a box soon after.

@@ -1,4 +1,4 @@
-//! R35 and R42: the package against the file it was made from.
+//! R35 and R42, and R37 and R40 by `compare`: the package against the file it was made from.
 
 use std::path::Path;
 
@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::model::failure::Failure;
 use crate::tool::child::{Order, Output, run};
 
+use super::compare::{self, Bench, Original};
 use super::finding::Findings;
 use super::master_rules::{frame_rate, has_video, videos};
 use super::package::{Package, Role};
@@ -20,6 +21,8 @@ const CONTAINERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,
 #[derive(Debug, Default, PartialEq)]
 struct Source {
     size: Option<(u64, u64)>,
+    /// Where the file begins by its own clock, which ffmpeg counts from.
+    begins: f64,
     first: Option<f64>,
     last: f64,
     end: f64,
@@ -28,6 +31,7 @@ struct Source {
 
 /// Compares sizes, length and number of pictures.
 pub(super) async fn check(
+    bench: &Bench<'_>,
     package: &Package,
     file: &Path,
     (ffprobe, cancel): (&Path, &CancellationToken),
@@ -73,20 +77,23 @@ pub(super) async fn check(
             findings.violation("R42", path, what);
         }
     }
-    Ok(())
+    let original = Original { file: &real_path(file)?, containers: CONTAINERS, first: start - source.begins, length };
+    compare::check(bench, package, &original, findings).await
+}
+
+fn real_path(file: &Path) -> Result<std::path::PathBuf, Failure> {
+    file.canonicalize().map_err(|error| Failure::io(&format!("could not open the source `{}`", file.display()), &error))
 }
 
 /// The picture's size and the times of its packets.
 async fn probe(file: &Path, ffprobe: &Path, cancel: &CancellationToken) -> Result<Source, Failure> {
-    let real = file
-        .canonicalize()
-        .map_err(|error| Failure::io(&format!("could not open the source `{}`", file.display()), &error))?;
+    let real = real_path(file)?;
     let mut path = std::ffi::OsString::from("file:");
     path.push(real);
     let order = Order::new(ffprobe)
         .args(["-v", "error", "-protocol_whitelist", "file", "-format_whitelist", CONTAINERS])
         .args(["-select_streams", "V:0", "-of", "compact=p=1"])
-        .args(["-show_entries", "packet=pts_time,duration_time,flags:stream=width,height", "-i"])
+        .args(["-show_entries", "packet=pts_time,duration_time,flags:stream=width,height:format=start_time", "-i"])
         .arg(path);
     let mut source = Source::default();
     let ended = run(&order, cancel, |output, line| {
@@ -111,6 +118,8 @@ impl Source {
         if line.starts_with("stream|") {
             let size = |name: &str| field(name).and_then(|value| value.parse().ok());
             self.size = size("width").zip(size("height"));
+        } else if line.starts_with("format|") {
+            self.begins = number("start_time").unwrap_or_default();
         } else if let Some(time) = number("pts_time") {
             // D marks what an edit list hides.
             if field("flags").is_some_and(|flags| flags.contains('D')) {
@@ -137,10 +146,12 @@ mod tests {
             "packet|pts_time=0.000000|duration_time=0.040000|flags=___",
             "packet|pts_time=N/A|flags=___",
             "stream|width=640|height=360",
+            "format|start_time=-0.040000",
         ] {
             source.take(line);
         }
-        let expected = Source { size: Some((640, 360)), first: Some(0.0), last: 0.04, end: 0.08, pictures: 2 };
+        let expected =
+            Source { size: Some((640, 360)), begins: -0.04, first: Some(0.0), last: 0.04, end: 0.08, pictures: 2 };
         assert_eq!(source, expected);
     }
 }

@@ -130,7 +130,7 @@ fn wrong(what: &str) -> Fault {
 fn stream_fault(head: &[u8], bytes: &[u8]) -> Option<Fault> {
     let mut inspector = Inspector::default();
     // The tables stand at the start of the file, the key frame anywhere.
-    let tables = head.chunks_exact(ts_read::PACKET).take_while(|packet| is_table(packet));
+    let tables = head.chunks_exact(ts_read::PACKET).take_while(|packet| !begins_unit(packet));
     tables.for_each(|packet| inspector.push(packet));
     inspector.push(bytes);
     let segment = inspector.finish();
@@ -146,10 +146,11 @@ fn stream_fault(head: &[u8], bytes: &[u8]) -> Option<Fault> {
     (keys > 1).then_some(Fault::More(keys))
 }
 
-/// Whether the packet begins a table and no picture or sound.
-fn is_table(packet: &[u8]) -> bool {
-    let starts = packet.get(1).is_some_and(|high| high & 0x40 != 0);
-    starts && packet.get(4..8).is_some_and(|payload| payload[..3] != [0, 0, 1] && payload[0] == 0)
+/// Whether the packet begins picture or sound.
+fn begins_unit(packet: &[u8]) -> bool {
+    let &[_, high, _, flags, room, ..] = packet else { return true };
+    let payload = if flags & 0x20 == 0 { 4 } else { 5 + usize::from(room) };
+    high & 0x40 != 0 && packet.get(payload..payload + 3) == Some(&[0, 0, 1])
 }
 
 /// What is wrong with a fragment that may end after its first sample.

@@ -103,6 +103,7 @@ pub(super) async fn check(
     }
     for (representation, rendition) in presentation.representations.iter().zip(&dash.renditions) {
         let where_ = format!("{} representation {}", address.path, short(&representation.name));
+        check_presence(rendition, &where_, findings);
         check_timeline(representation, rendition, &where_, findings);
         check_truth(representation, rendition, &where_, findings);
         check_index(tools, representation, rendition, &where_, findings).await;
@@ -167,6 +168,14 @@ fn share(known: &BTreeMap<Key, Facts>, dash: &mut Package) {
         for ((place, segment), facts) in places.iter().zip(&media.segments).zip(facts) {
             *facts = place.as_ref().and_then(|place| known.get(&key(place, segment.range)).cloned());
         }
+    }
+}
+
+fn check_presence(rendition: &Rendition, where_: &str, findings: &mut Findings) {
+    let missing = rendition.facts.iter().filter(|facts| facts.is_none()).count();
+    if missing > 0 {
+        let what = format!("{missing} of {} segments cannot be read", rendition.facts.len());
+        findings.violation("R56", where_, what);
     }
 }
 
