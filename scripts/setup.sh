@@ -33,6 +33,9 @@ missing_packages() {
     has openssl || echo openssl
     has node || echo nodejs
     has npm || echo npm
+    # Stores to test against. Swift and Keystone are started from their Python modules.
+    has swift-proxy-server || echo swift-proxy swift-account swift-container swift-object
+    [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
 }
 
 install_packages() {
@@ -87,6 +90,16 @@ install_ytdlp() {
     fi
 }
 
+# A server of S3 that no package has.
+install_moto() {
+    local home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/servers"
+    [ ! -x "$home/bin/moto_server" ] || return 0
+    say "installing moto from PyPI into $home"
+    rm -rf "$home"
+    python3 -m venv "$home" || return
+    "$home/bin/python3" -m pip install --quiet --disable-pip-version-check 'moto[server]>=5.2,<6'
+}
+
 install_browser_packages() {
     [ "$browser_home/node_modules/.package-lock.json" -nt "$browser_home/package-lock.json" ] && return 0
     say "installing hls.js and shaka-player for the browser test"
@@ -119,6 +132,7 @@ check_cargo() {
 result=0
 install_packages || result=3
 if has python3; then install_ytdlp || result=3; fi
+if [ "$with_tests" = yes ] && has python3; then install_moto || result=3; fi
 if [ "$with_tests" = yes ] && has npm; then install_browser_packages || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_shaka || result=3; fi
 check_cargo || result=3

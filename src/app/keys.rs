@@ -1,7 +1,6 @@
 //! The master key and the store for key files.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::config::{Config, EncryptWish};
 use crate::model::failure::Failure;
@@ -9,7 +8,7 @@ use crate::model::fault;
 use crate::model::secret::Secret;
 use crate::plan::settings::Encryption;
 use crate::scratch::file::{self, Privacy};
-use crate::storage::{self, Storage};
+use crate::storage::store::Store;
 
 /// The environment variable with the master key, in hex.
 pub const MASTER_KEY_VARIABLE: &str = "FOREBAY_MASTER_KEY";
@@ -18,7 +17,7 @@ pub const MASTER_KEY_VARIABLE: &str = "FOREBAY_MASTER_KEY";
 const MASTER_KEY_BYTES: usize = 32;
 
 /// What encrypts packages, and where key files go; nothing if they are not encrypted.
-pub(super) type Keys = (Option<Encryption>, Option<Arc<dyn Storage>>);
+pub(super) type Keys = (Option<Encryption>, Option<Store>);
 
 /// The master key and the store for key files, if packages are encrypted.
 pub(super) fn encryption(config: &Config, to: &str, state: &Path) -> Result<Keys, Failure> {
@@ -31,7 +30,7 @@ pub(super) fn encryption(config: &Config, to: &str, state: &Path) -> Result<Keys
         })?,
         Err(_) => kept_key(&folder.join("master.key"))?,
     };
-    let keys = storage::open(&folder.to_string_lossy(), Privacy::Private)?;
+    let keys = config.stores.open(&folder.to_string_lossy(), Privacy::Private)?;
     Ok((Some(wish.with_master_key(master_key)), Some(keys)))
 }
 

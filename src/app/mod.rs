@@ -25,7 +25,7 @@ use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
 use crate::source::list::{self, Entry};
 use crate::source::{SourceSettings, Sources};
-use crate::storage::{self, Storage};
+use crate::storage::store::Store;
 use crate::tool::find;
 
 /// One run of `forebay hls`.
@@ -47,7 +47,8 @@ pub struct HlsRequest {
 pub async fn hls(config: &Config, request: HlsRequest, listener: &mut dyn Listener) -> Result<Summary, Failure> {
     let stop = Stop::on_signals(config.grace)
         .map_err(|error| Failure::environment(format!("signals cannot be caught: {error}")))?;
-    let state = state_folder(request.state.as_deref(), Some(&request.to));
+    let beside = Some(request.to.as_str()).filter(|to| config.stores.is_folder(to));
+    let state = state_folder(request.state.as_deref(), beside);
     make_folder(&state, "state")?;
     let taken =
         Lock::take(&state).map_err(|error| Failure::io(&format!("could not lock `{}`", state.display()), &error))?;
@@ -68,12 +69,12 @@ async fn context(
     config: &Config,
     request: &HlsRequest,
     state: &Path,
-    keys: Option<Arc<dyn Storage>>,
+    keys: Option<Store>,
     stop: &Stop,
 ) -> Result<Context, Failure> {
     let scratch = config.scratch.folder.clone().unwrap_or_else(|| state.join("scratch"));
     make_folder(&scratch, "scratch")?;
-    let storage = storage::open(&request.to, Privacy::Public)?;
+    let storage = config.stores.open(&request.to, Privacy::Public)?;
     let ffmpeg = find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?;
     if config.hls.codecs != [Codec::H264] {
         let wanted: Vec<&str> = config.hls.codecs.iter().map(|codec| codec.encoder()).collect();
@@ -138,7 +139,7 @@ pub fn state_folder(state: Option<&Path>, to: Option<&str>) -> PathBuf {
     if let Some(state) = state {
         return state.to_path_buf();
     }
-    let beside = to.filter(|to| !to.contains("://")).and_then(|to| {
+    let beside = to.and_then(|to| {
         let destination = std::path::absolute(to).ok()?;
         destination.parent().map(|parent| parent.join(".forebay"))
     });

@@ -24,7 +24,6 @@ use crate::scratch::file::Privacy;
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
 use crate::source::Sources;
-use crate::storage;
 use crate::tool::find;
 
 /// Work folders of jobs that nobody came back for are removed after this long.
@@ -92,7 +91,7 @@ impl Workshop {
         };
         let (encryption, keys) = keys::encryption(config, &job.to, &self.state)?;
         let settings = config.hls_settings(None, encryption)?;
-        let storage = storage::open(&job.to, Privacy::Public)?;
+        let storage = config.stores.open(&job.to, Privacy::Public)?;
         let context = Context {
             lanes: self.lanes.clone(),
             sources: Sources::new(source_settings(config))?,

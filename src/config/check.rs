@@ -10,6 +10,7 @@ use toml::{Table, Value};
 
 use super::error::ConfigError;
 use super::layer::{Layers, Origin, Setting, shown};
+use super::stores::is_secret;
 use super::{Config, Effective, EncryptWish, Hls, Lanes, Network, Queue, Scratch, Tools, Worker, unit};
 use crate::model::id;
 use crate::model::job::label_set;
@@ -35,13 +36,18 @@ pub(super) fn config(layers: &Layers, cores: NonZeroU64) -> Result<Config, Confi
         network: read.network()?,
         limits: read.limits()?,
         tools: read.tools(),
+        stores: read.stores()?,
         grace: read.time("shutdown.grace", 0.0..=3600.0)?,
         queue: read.queue()?,
         worker: read.worker()?,
         profile: read.profile()?,
         rungs,
         ladders,
-        effective: layers.iter().map(|(key, setting)| effective(key, setting)).collect(),
+        effective: layers
+            .iter()
+            .filter(|(key, _)| !key.starts_with("storage.example."))
+            .map(|(key, setting)| effective(key, setting))
+            .collect(),
     })
 }
 
@@ -90,14 +96,15 @@ fn effective(key: &str, setting: &Setting) -> Effective {
     let value = match setting.value.as_str().and_then(|text| url::Url::parse(text).ok()) {
         // The address of a queue may carry a password.
         Some(url) if key == "queue.url" => Value::String(masked_url(&url)).to_string(),
+        _ if is_secret(key) && setting.value.as_str() != Some("") => "***".into(),
         _ => setting.value.to_string(),
     };
     Effective { key: key.into(), value, origin: setting.origin.to_string() }
 }
 
 /// Reads one value after the other, each with its own rule.
-struct Reader<'a> {
-    layers: &'a Layers,
+pub(super) struct Reader<'a> {
+    pub(super) layers: &'a Layers,
 }
 
 impl Reader<'_> {
@@ -205,7 +212,7 @@ impl Reader<'_> {
         Ok(EncryptWish { method, key_uri: key_uri.into(), keys: self.path("hls.keys"), rotate })
     }
 
-    fn network(&self) -> Result<Network, ConfigError> {
+    pub(super) fn network(&self) -> Result<Network, ConfigError> {
         let user_agent = match self.text("network.user-agent") {
             "" => concat!("forebay/", env!("CARGO_PKG_VERSION")),
             other => other,
@@ -357,7 +364,7 @@ impl Reader<'_> {
         self.layers.get(key).expect("every key that is read is in the defaults, which a test checks")
     }
 
-    fn wrong(&self, key: &str, wanted: &str) -> ConfigError {
+    pub(super) fn wrong(&self, key: &str, wanted: &str) -> ConfigError {
         let Setting { value, origin } = self.setting(key).clone();
         ConfigError::Wrong { key: key.into(), value: shown(&value), origin, wanted: wanted.into() }
     }
@@ -380,13 +387,13 @@ impl Reader<'_> {
         if known.contains(&text) { Ok(text) } else { Err(wrong()) }
     }
 
-    fn whole(&self, key: &str, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
+    pub(super) fn whole(&self, key: &str, range: RangeInclusive<u64>) -> Result<u64, ConfigError> {
         let value = self.setting(key).value.as_integer().and_then(|value| u64::try_from(value).ok());
         let wanted = || format!("give a whole number from {} to {}", range.start(), range.end());
         value.filter(|value| range.contains(value)).ok_or_else(|| self.wrong(key, &wanted()))
     }
 
-    fn small(&self, key: &str, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
+    pub(super) fn small(&self, key: &str, range: RangeInclusive<u32>) -> Result<u32, ConfigError> {
         let value = self.whole(key, u64::from(*range.start())..=u64::from(*range.end()))?;
         Ok(u32::try_from(value).expect("the range ends at a u32"))
     }
@@ -405,11 +412,11 @@ impl Reader<'_> {
         value.filter(|value| range.contains(value)).ok_or_else(|| self.wrong(key, &wanted()))
     }
 
-    fn bytes(&self, key: &str) -> Result<u64, ConfigError> {
+    pub(super) fn bytes(&self, key: &str) -> Result<u64, ConfigError> {
         unit::bytes(self.text(key)).ok_or_else(|| self.wrong(key, "give a size such as `20GB` or `500MiB`"))
     }
 
-    fn time(&self, key: &str, range: RangeInclusive<f64>) -> Result<Duration, ConfigError> {
+    pub(super) fn time(&self, key: &str, range: RangeInclusive<f64>) -> Result<Duration, ConfigError> {
         let time = unit::time(self.text(key));
         let time = time.ok_or_else(|| self.wrong(key, "give a time with its unit, such as `6s` or `1.5m`"))?;
         let wanted = || format!("give a time from {} s to {} s", range.start(), range.end());

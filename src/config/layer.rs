@@ -212,6 +212,7 @@ fn sample(key: &str) -> Option<&'static Value> {
     let parts: Vec<&str> = key.split('.').collect();
     match parts[..] {
         ["ladders", name] if id::check(name) => SCHEMA.get("ladders.default"),
+        ["storage", name, kind, field] if id::check(name) => SCHEMA.get(&format!("storage.example.{kind}.{field}")),
         [section @ ("rungs" | "profiles"), name, field] if id::check(name) => SCHEMA.get(&like(section, field)),
         _ => None,
     }
@@ -265,11 +266,12 @@ fn nearest(key: &str) -> Option<String> {
     let parts: Vec<&str> = key.split('.').collect();
     let near = SCHEMA.keys().map(|known| {
         let known_parts: Vec<&str> = known.split('.').collect();
-        // The user's own rung keeps its name in the answer.
+        // The user's own rung or storage keeps its name in the answer.
         match (&parts[..], &known_parts[..]) {
             ([section, name, _], [known_section @ ("rungs" | "profiles"), _, field]) if section == known_section => {
                 format!("{section}.{name}.{field}")
             }
+            (["storage", name, _, _], ["storage", _, kind, field]) => format!("storage.{name}.{kind}.{field}"),
             _ => known.clone(),
         }
     });
@@ -324,6 +326,7 @@ mod tests {
         for (key, expected) in cases {
             assert_eq!(nearest(key).as_deref(), Some(expected), "{key}");
         }
-        assert_eq!(nearest("storage.archive.s3.bucket"), None);
+        assert_eq!(nearest("storage.archive.s3.bukket").as_deref(), Some("storage.archive.s3.bucket"));
+        assert_eq!(nearest("colour.of.the.sky"), None);
     }
 }

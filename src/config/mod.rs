@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use crate::model::failure::Failure;
 use crate::plan::settings::{Codec, Container, Encryption, HlsSettings, Limits, Method, Profile, Rung};
+use crate::storage::open::{Stores, Variables};
 
 pub mod error;
 pub mod layer;
 pub mod unit;
 
 mod check;
+mod stores;
 
 /// All settings, complete and checked.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Config {
     pub limits: Limits,
     /// The programs we start.
     pub tools: Tools,
+    /// The places that keep objects.
+    pub stores: Stores,
     /// How long running work may go on after the first Ctrl-C.
     pub grace: Duration,
     /// Where jobs wait.
@@ -187,7 +191,11 @@ impl Config {
     /// Reads and checks all layers. `cores` is what `lanes.threads = 0` means.
     pub fn load(surroundings: &layer::Surroundings, cores: NonZeroU64) -> Result<Self, error::ConfigError> {
         let layers = layer::Layers::read(surroundings)?;
-        check::config(&layers, cores)
+        let mut config = check::config(&layers, cores)?;
+        let bundle = surroundings.variables.iter().find(|(name, value)| name == "AWS_CA_BUNDLE" && !value.is_empty());
+        config.stores.wire.ca_bundle = bundle.map(|(_, path)| path.into());
+        config.stores.variables = Variables::new(&surroundings.variables);
+        Ok(config)
     }
 
     /// The rungs of a ladder's name or of a list such as `360p,720p`.

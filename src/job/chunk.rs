@@ -342,7 +342,7 @@ async fn put(
     })
     .await?;
     let object = Object { name, bytes: bytes.len() as u64, sha256, seconds };
-    work.cx.storage.write(&format!("{}/{}", work.target().place, object.name), bytes, serving).await?;
+    work.cx.storage.write(&format!("{}/{}", work.target().place, object.name), bytes.into(), &serving.into()).await?;
     let objects = work.stored.objects.fetch_add(1, Ordering::Relaxed) + 1;
     let bytes = work.stored.bytes.fetch_add(object.bytes, Ordering::Relaxed) + object.bytes;
     (work.report)(What::Uploading { objects, bytes });

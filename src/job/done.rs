@@ -99,7 +99,7 @@ pub async fn published(
 /// The manifest that the pointer of `id` leads to.
 pub async fn manifest(id: &str, cx: &Context) -> Result<Option<Manifest>, Failure> {
     let Some(generation) = pointer(id, cx).await? else { return Ok(None) };
-    let Some(bytes) = cx.storage.read(&format!("{id}/{generation}/manifest.json"), LARGEST_TEXT).await? else {
+    let Some(bytes) = cx.storage.load(&format!("{id}/{generation}/manifest.json"), LARGEST_TEXT).await? else {
         return Ok(None);
     };
     // A manifest that cannot be read is not ours, or not whole: the package is made again.
@@ -108,7 +108,7 @@ pub async fn manifest(id: &str, cx: &Context) -> Result<Option<Manifest>, Failur
 
 /// The generation that the master playlist of `id` leads to.
 pub async fn pointer(id: &str, cx: &Context) -> Result<Option<String>, Failure> {
-    let Some(bytes) = cx.storage.read(&format!("{id}/master.m3u8"), LARGEST_TEXT).await? else { return Ok(None) };
+    let Some(bytes) = cx.storage.load(&format!("{id}/master.m3u8"), LARGEST_TEXT).await? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
     let uri = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
     let generation = uri.and_then(|uri| uri.split_once('/')).map(|(generation, _)| generation);
@@ -121,7 +121,7 @@ async fn complete(manifest: &Manifest, cx: &Context) -> Result<bool, Failure> {
     let place = format!("{}/{}", manifest.id, manifest.generation);
     let found = sizes(&place, cx).await?;
     if manifest.dash {
-        let dash = cx.storage.read(&format!("{}/{}", manifest.id, dash::NAME), LARGEST_TEXT).await?;
+        let dash = cx.storage.load(&format!("{}/{}", manifest.id, dash::NAME), LARGEST_TEXT).await?;
         let leads = format!("<BaseURL>{}/", manifest.generation);
         if !dash.is_some_and(|dash| String::from_utf8_lossy(&dash).contains(&leads)) {
             return Ok(false);

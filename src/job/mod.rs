@@ -26,7 +26,7 @@ use crate::model::item::Rank;
 use crate::pipeline::lane::{Lane, Permit};
 use crate::scratch::journal::Journal;
 use crate::source::Sources;
-use crate::storage::{Storage, StorageError};
+use crate::storage::store::Store;
 use crate::tool::find::Ffmpeg;
 
 /// The scarce things, shared by all jobs of a run.
@@ -63,11 +63,11 @@ pub struct Context {
     /// The encoder.
     pub ffmpeg: Ffmpeg,
     /// Where packages go.
-    pub storage: Arc<dyn Storage>,
+    pub storage: Store,
     /// The address of `storage`, by which the journal tells destinations apart.
     pub destination: String,
     /// Where key files go, if packages are encrypted.
-    pub keys: Option<Arc<dyn Storage>>,
+    pub keys: Option<Store>,
     /// What is done already.
     pub journal: Journal,
     /// Work folders of jobs are made here.
@@ -137,15 +137,6 @@ impl Context {
             Arc::clone(ids.entry(id.to_string()).or_default())
         };
         lock.lock_owned().await
-    }
-}
-
-impl From<StorageError> for Failure {
-    fn from(error: StorageError) -> Self {
-        match &error {
-            StorageError::BadKey { .. } => Self::permanent(error.to_string()),
-            StorageError::Failed { source, .. } => Self::io(&error.to_string(), source),
-        }
     }
 }
 

@@ -13,8 +13,9 @@ use crate::plan::settings::Method;
 use crate::plan::{generation, ladder};
 use crate::scratch::journal::{Chunk, Object};
 use crate::source::Record;
+use crate::storage::Serving;
 use crate::storage::folder::is_leftover;
-use crate::storage::{Serving, Storage};
+use crate::storage::store::Store;
 
 use super::chunk::IMMUTABLE;
 use super::dash;
@@ -83,7 +84,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     fault::point("manifest-stored");
     write_keys(work).await?;
     fault::point("keys-stored");
-    sweep(work.cx.storage.as_ref(), work.id).await?;
+    sweep(&work.cx.storage, work.id).await?;
     if let Some(dash) = &dash {
         write_pointer(work, dash::NAME, dash, dash::POINTER).await?;
     }
@@ -242,15 +243,15 @@ async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance
 
 async fn write_keys(work: &Work<'_>) -> Result<(), Failure> {
     let (Some(ring), Some(keys)) = (&work.target().key_ring, &work.cx.keys) else { return Ok(()) };
-    sweep(keys.as_ref(), work.id).await?;
+    sweep(keys, work.id).await?;
     for key in ring.keys(work.plan.grid.segments()) {
-        keys.write(&format!("{}/{}.key", work.id, key.name), key.key.expose().to_vec(), KEY).await?;
+        keys.write(&format!("{}/{}.key", work.id, key.name), key.key.expose().to_vec().into(), &KEY.into()).await?;
     }
     Ok(())
 }
 
 /// Removes what a killed run left of a write directly below `folder`.
-async fn sweep(storage: &dyn Storage, folder: &str) -> Result<(), Failure> {
+async fn sweep(storage: &Store, folder: &str) -> Result<(), Failure> {
     for stat in storage.list(folder).await? {
         let here = stat.key.rsplit_once('/').is_some_and(|(above, _)| above == folder);
         if here && is_leftover(&stat.key) {
@@ -262,8 +263,8 @@ async fn sweep(storage: &dyn Storage, folder: &str) -> Result<(), Failure> {
 
 async fn write_pointer(work: &Work<'_>, name: &str, text: &str, serving: Serving) -> Result<(), Failure> {
     let key = format!("{}/{name}", work.id);
-    work.cx.storage.write(&key, text.as_bytes().to_vec(), serving).await?;
-    let read = work.cx.storage.read(&key, text.len() as u64).await;
+    work.cx.storage.write(&key, text.as_bytes().to_vec().into(), &serving.into()).await?;
+    let read = work.cx.storage.load(&key, text.len() as u64).await;
     if read.is_ok_and(|bytes| bytes.as_deref() == Some(text.as_bytes())) {
         return Ok(());
     }
@@ -280,6 +281,6 @@ async fn write(work: &Work<'_>, name: &str, bytes: Vec<u8>, serving: Serving) ->
         seconds: 0.0,
     };
     let _permit = work.cx.lanes.upload.acquire(work.rank, 1).await;
-    work.cx.storage.write(&format!("{}/{name}", work.target().place), bytes, serving).await?;
+    work.cx.storage.write(&format!("{}/{name}", work.target().place), bytes.into(), &serving.into()).await?;
     Ok(object)
 }

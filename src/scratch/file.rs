@@ -43,6 +43,66 @@ pub fn write(path: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
     sync_folder(path.parent().unwrap_or(Path::new(".")))
 }
 
+/// A file that is written piece by piece under another name, and removed unless it is finished. Blocks.
+#[derive(Debug)]
+pub struct Draft {
+    file: File,
+    temporary: PathBuf,
+    last: PathBuf,
+    finished: bool,
+}
+
+/// What becomes of a finished draft if there is a file already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// It is replaced.
+    Replace,
+    /// It stays, and finishing fails with [`io::ErrorKind::AlreadyExists`].
+    Keep,
+}
+
+impl Draft {
+    /// Begins what is to become `path`.
+    pub fn begin(path: &Path, privacy: Privacy) -> io::Result<Self> {
+        let temporary = temporary(path)?;
+        let mode = if privacy == Privacy::Private { 0o600 } else { 0o644 };
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
+        Ok(Self { file, temporary, last: path.into(), finished: false })
+    }
+
+    /// Adds bytes to the end.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(bytes)
+    }
+
+    /// Gives the file its name, durably, and its own date if it has one.
+    pub fn finish(mut self, modified: Option<std::time::SystemTime>, existing: Existing) -> io::Result<()> {
+        if let Some(modified) = modified {
+            self.file.set_modified(modified)?;
+        }
+        self.file.sync_all()?;
+        match existing {
+            Existing::Replace => std::fs::rename(&self.temporary, &self.last)?,
+            // A link is made only where nothing is; a rename would replace it.
+            Existing::Keep => {
+                std::fs::hard_link(&self.temporary, &self.last)?;
+                std::fs::remove_file(&self.temporary)?;
+            }
+        }
+        self.finished = true;
+        sync_folder(self.last.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.finished {
+            // What cannot be removed is swept with the next run.
+            std::fs::remove_file(&self.temporary).unwrap_or_default();
+        }
+    }
+}
+
 /// Writes a new file at `path`, which is to become `last`.
 fn write_new(path: &Path, last: &Path, bytes: &[u8], privacy: Privacy) -> io::Result<()> {
     let mode = if privacy == Privacy::Private { 0o600 } else { 0o644 };

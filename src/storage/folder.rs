@@ -1,25 +1,48 @@
 //! A folder as a storage: a local disk, a mounted bucket, a NAS.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _, Seek as _};
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::StreamExt as _;
+use jiff::Timestamp;
 
-use crate::scratch::file::{self, Privacy, TEMPORARY};
-use crate::storage::{Abilities, Serving, Stat, Storage, StorageError};
+use super::error::{Kind, StorageError};
+use super::mount::{self, Mount};
+use super::{
+    Abilities, About, ByteStream, Conditions, Large, Page, Reading, Stat, Storage, Stream, When, Written, is_key,
+    same_version,
+};
+use crate::scratch::file::{self, Draft, Existing, Privacy, TEMPORARY};
+
+/// Files that are listed at once.
+const PAGE: usize = 1000;
+
+/// Bytes that are read from a file at once.
+const STEP: usize = 256 * 1024;
 
 /// Objects as files below one folder.
 #[derive(Clone, Debug)]
 pub struct Folder {
     root: PathBuf,
     privacy: Privacy,
+    mount: Option<Mount>,
 }
 
 impl Folder {
     /// The storage below `root`, which is made with the first write.
     pub fn new(root: PathBuf, privacy: Privacy) -> Self {
-        Self { root, privacy }
+        let mount = Mount::of(&root);
+        Self { root, privacy, mount }
+    }
+
+    /// A share of `/etc/fstab` above the folder that is not mounted.
+    pub fn unmounted(&self) -> Option<PathBuf> {
+        mount::unmounted(&self.root)
     }
 
     fn place(&self) -> String {
@@ -29,27 +52,47 @@ impl Folder {
     /// The path of a key. Keys come from ids and plans, which are checked; this
     /// is the second lock on the same door.
     fn path(&self, key: &str) -> Result<PathBuf, StorageError> {
-        let valid = |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains('\0');
-        if key.split('/').all(valid) {
+        let fits = |part: &str| part.len() <= 255 && part != "." && part != "..";
+        if is_key(key) && key.split('/').all(fits) {
             return Ok(self.root.join(key));
         }
-        Err(StorageError::BadKey { place: self.place(), key: key.into() })
+        Err(StorageError::bad_key(key, &self.place()))
     }
 
-    fn failed(&self, operation: &'static str, key: &str) -> impl FnOnce(io::Error) -> StorageError {
-        let (place, key) = (self.place(), key.to_string());
-        move |source| StorageError::Failed { place, operation, key, source }
+    fn failed(&self, operation: &str, key: &str) -> impl FnOnce(io::Error) -> StorageError {
+        let what = format!("could not {operation} `{}` at `{}`", key.escape_debug(), self.place());
+        let place = self.place();
+        move |error| match error.kind() {
+            io::ErrorKind::AlreadyExists => StorageError::new(Kind::Conflict, format!("{what}: it is there already")),
+            io::ErrorKind::NotConnected => {
+                StorageError::new(Kind::Unreachable, format!("what was mounted at `{place}` is not there any more"))
+                    .hint("mount it again")
+            }
+            _ => StorageError::io(&what, &error),
+        }
     }
 
     /// Runs `work` where it may block: a NAS that hangs must not hang the rest.
     async fn blocking<T: Send + 'static>(
         &self,
-        operation: &'static str,
+        operation: &str,
         key: &str,
         work: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> Result<T, StorageError> {
-        let done = tokio::task::spawn_blocking(work).await;
-        done.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(self.failed(operation, key))
+        blocking(work).await.map_err(self.failed(operation, key))
+    }
+
+    /// Begins a file, in folders that are made if need be.
+    async fn draft(&self, key: &str) -> Result<Draft, StorageError> {
+        let (path, root, mount, privacy) = (self.path(key)?, self.root.clone(), self.mount.clone(), self.privacy);
+        let begin = move || {
+            if mount.is_some_and(|mount| !mount.holds(&root)) {
+                return Err(io::ErrorKind::NotConnected.into());
+            }
+            file::make_folder(path.parent().unwrap_or(Path::new(".")), privacy)?;
+            Draft::begin(&path, privacy)
+        };
+        self.blocking("write", key, begin).await
     }
 }
 
@@ -62,31 +105,59 @@ impl Storage for Folder {
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError> {
         let path = self.path(key)?;
         let found = self.blocking("look up", key, move || absent(fs::metadata(path))).await?;
-        Ok(found.filter(fs::Metadata::is_file).map(|metadata| Stat { key: key.into(), bytes: metadata.len() }))
+        Ok(found.filter(fs::Metadata::is_file).map(|metadata| stat_of(key, &metadata)))
     }
 
-    async fn read(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, StorageError> {
+    async fn read(&self, key: &str, range: Range<u64>, same: Option<&str>) -> Result<Option<Reading>, StorageError> {
         let path = self.path(key)?;
-        let read = move || {
-            use io::Read as _;
-            let Some(file) = absent(fs::File::open(path))? else { return Ok(None) };
-            let mut bytes = Vec::new();
-            if file.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
-                return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is larger than {limit} bytes")));
+        let open = move || {
+            let Some(mut file) = absent(fs::File::open(path))? else { return Ok(None) };
+            let metadata = file.metadata()?;
+            file.seek(io::SeekFrom::Start(range.start))?;
+            let length = range.end.min(metadata.len()).saturating_sub(range.start);
+            Ok(metadata.is_file().then_some((file, metadata, length)))
+        };
+        let Some((file, metadata, length)) = self.blocking("read", key, open).await? else { return Ok(None) };
+        let stat = stat_of(key, &metadata);
+        same_version(&stat, same, &self.address(key))?;
+        let (storage, name) = (self.clone(), key.to_owned());
+        let stream = futures_util::stream::try_unfold((file, length), move |(file, left)| {
+            let (storage, name) = (storage.clone(), name.clone());
+            async move { storage.step(&name, file, left).await }
+        });
+        Ok(Some(Reading { stat, stream: stream.boxed() }))
+    }
+
+    async fn write(&self, key: &str, bytes: Bytes, about: &About, when: When<'_>) -> Result<Written, StorageError> {
+        let existing = match when {
+            When::Always => Existing::Replace,
+            When::Absent => Existing::Keep,
+            When::Same(_) => {
+                return Err(StorageError::new(Kind::Unsupported, "a folder cannot replace one version alone"));
             }
-            Ok(Some(bytes))
         };
-        self.blocking("read", key, read).await
+        let (path, modified) = (self.path(key)?, about.modified.map(Into::into));
+        if modified.is_none() && existing == Existing::Replace {
+            // The usual way, whose steps the tests of kills know by name.
+            let (root, mount, privacy) = (self.root.clone(), self.mount.clone(), self.privacy);
+            let write = move || {
+                if mount.is_some_and(|mount| !mount.holds(&root)) {
+                    return Err(io::ErrorKind::NotConnected.into());
+                }
+                file::make_folder(path.parent().unwrap_or(Path::new(".")), privacy)?;
+                file::write(&path, &bytes, privacy)
+            };
+            self.blocking("write", key, write).await?;
+        } else {
+            let mut draft = self.draft(key).await?;
+            let write = move || draft.append(&bytes).and_then(|()| draft.finish(modified, existing));
+            self.blocking("write", key, write).await?;
+        }
+        Ok(Written::default())
     }
 
-    async fn write(&self, key: &str, bytes: Vec<u8>, _serving: Serving) -> Result<(), StorageError> {
-        let path = self.path(key)?;
-        let privacy = self.privacy;
-        let write = move || {
-            file::make_folder(path.parent().unwrap_or(Path::new(".")), privacy)?;
-            file::write(&path, &bytes, privacy)
-        };
-        self.blocking("write", key, write).await
+    fn large(&self) -> Large<'_> {
+        Large::Stream(self)
     }
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
@@ -106,38 +177,122 @@ impl Storage for Folder {
         self.blocking("delete", key, delete).await
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<Stat>, StorageError> {
-        let top = self.path(prefix)?;
+    async fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {
+        let top = if prefix.is_empty() { self.root.clone() } else { self.path(prefix)? };
         let root = self.root.clone();
-        self.blocking("list", prefix, move || list(&root, top)).await
+        let after: Vec<String> = after.into_iter().flat_map(|after| after.split('/').map(Into::into)).collect();
+        let list = move || {
+            let mut found = Vec::new();
+            walk(&root, &top, &after, &mut found)?;
+            Ok(found)
+        };
+        let found = self.blocking("list", prefix, list).await?;
+        let below = |key: &str| key.strip_prefix(prefix).map(|rest| rest.trim_start_matches('/').to_owned());
+        let next = if found.len() < PAGE { None } else { found.last().and_then(|last: &Stat| below(&last.key)) };
+        Ok(Page { found, next })
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { serving: false }
+        Abilities { conditions: Conditions { if_absent: true, if_same: false }, ..Abilities::default() }
     }
 }
 
-/// All files below `top`, links not followed, with their keys from `root`.
-fn list(root: &Path, top: PathBuf) -> io::Result<Vec<Stat>> {
-    let mut found = Vec::new();
-    let mut folders = vec![top];
-    while let Some(folder) = folders.pop() {
-        let Some(entries) = absent(fs::read_dir(&folder))? else { continue };
-        for entry in entries {
-            let entry = entry?;
-            let kind = entry.file_type()?;
-            if kind.is_dir() {
-                folders.push(entry.path());
-                continue;
+impl Folder {
+    /// The next bytes of an open file.
+    async fn step(
+        &self,
+        key: &str,
+        mut file: fs::File,
+        left: u64,
+    ) -> Result<Option<(Bytes, (fs::File, u64))>, StorageError> {
+        if left == 0 {
+            return Ok(None);
+        }
+        let read = move || {
+            let mut buffer = vec![0; STEP.min(usize::try_from(left).unwrap_or(STEP))];
+            let read = file.read(&mut buffer)?;
+            buffer.truncate(read);
+            if read == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok((Bytes::from(buffer), file)) }
+        };
+        let (bytes, file) = self.blocking("read", key, read).await?;
+        let left = left.saturating_sub(bytes.len() as u64);
+        Ok(Some((bytes, (file, left))))
+    }
+}
+
+#[async_trait]
+impl Stream for Folder {
+    async fn pour(
+        &self,
+        key: &str,
+        mut stream: ByteStream,
+        bytes: u64,
+        about: &About,
+    ) -> Result<Written, StorageError> {
+        let mut draft = self.draft(key).await?;
+        let mut written = 0;
+        while let Some(piece) = stream.next().await {
+            let piece = piece?;
+            written += piece.len() as u64;
+            let append = move || draft.append(&piece).map(|()| draft);
+            draft = self.blocking("write", key, append).await?;
+        }
+        super::right_length(&self.address(key), written, bytes)?;
+        let modified = about.modified.map(Into::into);
+        self.blocking("write", key, move || draft.finish(modified, Existing::Replace)).await?;
+        Ok(Written::default())
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn stat_of(key: &str, metadata: &fs::Metadata) -> Stat {
+    let modified = Timestamp::new(metadata.mtime(), i32::try_from(metadata.mtime_nsec()).unwrap_or_default()).ok();
+    let etag = format!("{:x}-{:x}-{:x}.{:x}", metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+    Stat {
+        key: key.into(),
+        bytes: metadata.len(),
+        etag: Some(etag),
+        md5: None,
+        stored: modified,
+        about: About { modified, ..About::default() },
+    }
+}
+
+/// All files below `folder`, links not followed, that come after the path
+/// `after` in it, up to a page of them. Tells whether the page is full.
+fn walk(root: &Path, folder: &Path, after: &[String], found: &mut Vec<Stat>) -> io::Result<bool> {
+    let Some(entries) = absent(fs::read_dir(folder))? else { return Ok(false) };
+    let mut entries = entries.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        let (is_on_the_way, rest) = match after.split_first() {
+            Some((first, _)) if name < *first => continue,
+            Some((first, rest)) if name == *first => (true, rest),
+            _ => (false, &[][..]),
+        };
+        if entry.file_type()?.is_dir() {
+            if walk(root, &entry.path(), rest, found)? {
+                return Ok(true);
             }
-            let path = entry.path();
-            let Some(key) = path.strip_prefix(root).ok().and_then(Path::to_str) else { continue };
-            // A file may be gone between the listing and the look.
-            let Some(metadata) = absent(entry.metadata())? else { continue };
-            found.push(Stat { key: key.into(), bytes: metadata.len() });
+            continue;
+        }
+        if is_on_the_way {
+            continue;
+        }
+        let path = entry.path();
+        let Some(key) = path.strip_prefix(root).ok().and_then(Path::to_str) else { continue };
+        // A file may be gone between the listing and the look.
+        let Some(metadata) = absent(entry.metadata())? else { continue };
+        found.push(stat_of(key, &metadata));
+        if found.len() == PAGE {
+            return Ok(true);
         }
     }
-    Ok(found)
+    Ok(false)
 }
 
 /// `None` for what is not there.
@@ -156,9 +311,8 @@ pub fn is_leftover(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::WHOLE;
     use super::*;
-
-    const SERVING: Serving = Serving { content_type: "video/mp2t", cache_control: "max-age=1" };
 
     fn storage() -> (tempfile::TempDir, Folder) {
         let folder = tempfile::tempdir().unwrap();
@@ -166,33 +320,54 @@ mod tests {
         (folder, storage)
     }
 
-    #[tokio::test]
-    async fn objects_come_back_as_they_were_put() {
-        let (_folder, storage) = storage();
-        storage.write("a/gen/0.ts", b"xyz".to_vec(), SERVING).await.unwrap();
-        assert_eq!(storage.stat("a/gen/0.ts").await.unwrap().map(|stat| stat.bytes), Some(3));
-        assert_eq!(storage.read("a/gen/0.ts", 3).await.unwrap().as_deref(), Some(&b"xyz"[..]));
-        assert!(storage.read("a/gen/0.ts", 2).await.is_err());
-        assert_eq!(storage.read("a/gen/1.ts", 9).await.unwrap(), None);
-        assert_eq!(storage.stat("a/gen").await.unwrap(), None, "a folder is no object");
-        assert_eq!(storage.list("a").await.unwrap(), [Stat { key: "a/gen/0.ts".into(), bytes: 3 }]);
+    async fn put(storage: &Folder, key: &str, bytes: &'static [u8]) -> Result<Written, StorageError> {
+        storage.write(key, Bytes::from_static(bytes), &About::default(), When::Always).await
     }
 
     #[tokio::test]
     async fn deleting_leaves_no_empty_folder_behind() {
         let (folder, storage) = storage();
-        storage.write("a/gen/0.ts", vec![1], SERVING).await.unwrap();
-        storage.write("a/master.m3u8", vec![1], SERVING).await.unwrap();
+        put(&storage, "a/gen/0.ts", b"1").await.unwrap();
+        put(&storage, "a/master.m3u8", b"1").await.unwrap();
         storage.delete("a/gen/0.ts").await.unwrap();
         storage.delete("a/gen/0.ts").await.unwrap();
         assert!(!folder.path().join("dest/a/gen").exists() && folder.path().join("dest/a").exists());
+        assert_eq!(storage.stat("a").await.unwrap(), None, "a folder is no object");
     }
 
     #[tokio::test]
     async fn keys_cannot_leave_the_folder() {
         let (_folder, storage) = storage();
-        for key in ["../x", "a/../../x", "/etc/passwd", "", "a//b", "a/./b"] {
-            assert!(storage.write(key, vec![1], SERVING).await.is_err(), "{key}");
+        for key in ["../x", "a/../../x", "/etc/passwd", "", "a//b", "a/./b", "a\0b"] {
+            assert_eq!(put(&storage, key, b"1").await.unwrap_err().kind, Kind::BadKey, "{key}");
+            assert!(storage.read(key, WHOLE, None).await.is_err(), "{key}");
         }
+    }
+
+    #[tokio::test]
+    async fn pages_go_on_where_the_one_before_ended() {
+        let (_folder, storage) = storage();
+        for number in 0..1203 {
+            let place = storage.root.join(format!("p/{}", number % 7));
+            fs::create_dir_all(&place).unwrap();
+            fs::File::create(place.join(format!("{number:04}"))).unwrap();
+        }
+        let first = storage.page("p", None).await.unwrap();
+        let second = storage.page("p", first.next.as_deref()).await.unwrap();
+        assert_eq!((first.found.len(), second.found.len(), second.next), (PAGE, 203, None));
+        let mut keys: Vec<_> = first.found.iter().chain(&second.found).map(|stat| &stat.key).collect();
+        keys.dedup();
+        assert_eq!(keys.len(), 1203);
+        assert_eq!(storage.page("", None).await.unwrap().found.len(), PAGE);
+    }
+
+    #[tokio::test]
+    async fn a_folder_whose_mount_is_gone_is_not_filled() {
+        let (folder, mut storage) = storage();
+        put(&storage, "a", b"1").await.unwrap();
+        storage.mount = Mount::of(Path::new("/proc"));
+        let error = put(&storage, "b", b"1").await.unwrap_err();
+        assert_eq!((error.kind, error.hint.as_deref()), (Kind::Unreachable, Some("mount it again")));
+        assert!(!folder.path().join("dest/b").exists());
     }
 }

@@ -1,24 +1,243 @@
 //! Places that keep objects, all held to one promise.
+//!
+//! A [`Storage`] is one kind of place and knows how to ask it once.
+//! A [`store::Store`] is what the rest of the program holds: a storage with
+//! patience, that splits large objects, goes on where a read broke off, and
+//! waits while the place is down.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use jiff::Timestamp;
 
-use crate::model::failure::Failure;
-use crate::scratch::file::Privacy;
+use self::error::{Kind, StorageError};
 
+pub mod body;
+pub mod error;
 pub mod folder;
+pub mod open;
+pub mod options;
+pub mod patience;
+pub mod store;
 
-/// What a storage says of one object.
-#[derive(Clone, Debug, PartialEq, Eq)]
+mod address;
+mod mount;
+#[cfg(feature = "stores")]
+mod s3;
+#[cfg(feature = "stores")]
+mod swift;
+#[cfg(feature = "stores")]
+mod walk;
+#[cfg(feature = "stores")]
+mod webdav;
+#[cfg(feature = "stores")]
+mod wire;
+
+/// Every byte of an object, however many there are.
+pub const WHOLE: Range<u64> = 0..u64::MAX;
+
+/// What is kept with an object besides its bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// Its `Content-Type`.
+    pub content_type: Option<String>,
+    /// Its `Cache-Control`.
+    pub cache_control: Option<String>,
+    /// Its `Content-Encoding`.
+    pub content_encoding: Option<String>,
+    /// Its `Content-Disposition`.
+    pub content_disposition: Option<String>,
+    /// Its `Content-Language`.
+    pub content_language: Option<String>,
+    /// When what it holds was last changed, whenever it was stored.
+    pub modified: Option<Timestamp>,
+    /// The user's own words on it; names are in lower case.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// What a storage says of one object. A listing may leave out all but the key and the bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stat {
     /// Its key.
     pub key: String,
     /// Its bytes.
     pub bytes: u64,
+    /// Another tag is another version of the object.
+    pub etag: Option<String>,
+    /// MD5 of its bytes in hex, where the storage knows it.
+    pub md5: Option<String>,
+    /// When it was stored.
+    pub stored: Option<Timestamp>,
+    /// What is kept with it. Listings leave it out.
+    pub about: About,
 }
 
-/// How an object is to be served.
+/// What a write came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// The tag of the version that was stored, where the storage gives one.
+    pub etag: Option<String>,
+}
+
+/// On what condition an object is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When<'a> {
+    /// On none.
+    Always,
+    /// Nothing has that key.
+    Absent,
+    /// The key still has the version with this tag.
+    Same(&'a str),
+}
+
+/// Bytes as they come.
+pub type ByteStream = BoxStream<'static, Result<Bytes, StorageError>>;
+
+/// An object that is being read.
+pub struct Reading {
+    /// What is known of it; `bytes` are those of the whole object.
+    pub stat: Stat,
+    /// The bytes that were asked for.
+    pub stream: ByteStream,
+}
+
+/// Some of the objects below a prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// The objects.
+    pub found: Vec<Stat>,
+    /// Where the next page begins; `None` is the end.
+    pub next: Option<String>,
+}
+
+/// What a storage can do beyond the promise, as far as its protocol tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// It keeps content types and cache headers.
+    pub serving: bool,
+    /// It keeps the user's own metadata.
+    pub metadata: bool,
+    /// Its protocol has these; whether the server obeys has to be tried.
+    pub conditions: Conditions,
+}
+
+/// Conditions on which an object can be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// [`When::Absent`].
+    pub if_absent: bool,
+    /// [`When::Same`].
+    pub if_same: bool,
+}
+
+/// Keeps objects by key. Keys are relative, with `/` between their parts, and
+/// never empty. Each call asks once; trying again is the caller's.
+#[async_trait]
+pub trait Storage: Send + Sync {
+    /// The address of a key, for people and for telling places apart. Holds no secret.
+    fn address(&self, key: &str) -> String;
+
+    /// What is known of the object, `None` when there is none.
+    async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError>;
+
+    /// Reads the bytes of `range` that the object has, if it still is the version with the tag
+    /// `same`; `None` when there is no object.
+    async fn read(&self, key: &str, range: Range<u64>, same: Option<&str>) -> Result<Option<Reading>, StorageError>;
+
+    /// Stores an object. When this returns the object is durable and whole;
+    /// until then whoever reads the key finds what was there before.
+    async fn write(&self, key: &str, bytes: Bytes, about: &About, when: When<'_>) -> Result<Written, StorageError>;
+
+    /// How objects that are too large for memory are stored.
+    fn large(&self) -> Large<'_>;
+
+    /// Removes an object. One that is not there is removed already.
+    async fn delete(&self, key: &str) -> Result<(), StorageError>;
+
+    /// The objects whose key begins with `prefix` and a `/`, or all for an empty one, in no
+    /// order, from where the page before ended. Leftovers of interrupted writes are among them.
+    async fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError>;
+
+    /// What it can do beyond this.
+    fn abilities(&self) -> Abilities;
+}
+
+/// Ways to store a large object.
+#[derive(Clone, Copy)]
+pub enum Large<'a> {
+    /// In parts, several at once.
+    Parts(&'a dyn Parts),
+    /// In one stream.
+    Stream(&'a dyn Stream),
+}
+
+/// A large object on its way. Nobody finds it before [`Parts::finish`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upload {
+    /// The key it will have.
+    pub key: String,
+    /// How the storage calls the upload.
+    pub id: String,
+    /// What is kept with the object.
+    pub about: About,
+    /// When it was begun, where a listing tells.
+    pub begun: Option<Timestamp>,
+}
+
+/// A stored part of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Its place, from 0.
+    pub number: u32,
+    /// Its bytes.
+    pub bytes: u64,
+    /// How the storage calls it.
+    pub tag: String,
+}
+
+/// The bounds of parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartRules {
+    /// Fewest bytes of any but the last part.
+    pub least: u64,
+    /// Most parts of one object.
+    pub count: u64,
+}
+
+/// Stores large objects in parts.
+#[async_trait]
+pub trait Parts: Send + Sync {
+    /// The bounds of parts.
+    fn rules(&self) -> PartRules;
+
+    /// Begins a large object.
+    async fn begin(&self, key: &str, about: &About) -> Result<Upload, StorageError>;
+
+    /// Stores one part. The same part may be stored again, and then takes the place of the first.
+    async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Part, StorageError>;
+
+    /// Makes the parts, which are in order, one object.
+    async fn finish(&self, upload: &Upload, parts: &[Part]) -> Result<Written, StorageError>;
+
+    /// Removes what is there of an upload that will not be finished.
+    async fn abandon(&self, upload: &Upload) -> Result<(), StorageError>;
+
+    /// Uploads below `prefix` that somebody began and nobody has finished or abandoned.
+    async fn unfinished(&self, prefix: &str) -> Result<Vec<Upload>, StorageError>;
+}
+
+/// Stores large objects in one stream.
+#[async_trait]
+pub trait Stream: Send + Sync {
+    /// As [`Storage::write`]; fails if the stream does or is not `bytes` long, and then leaves
+    /// what was there before.
+    async fn pour(&self, key: &str, stream: ByteStream, bytes: u64, about: &About) -> Result<Written, StorageError>;
+}
+
+/// How an object of a package is to be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Serving {
     /// Its `Content-Type`.
@@ -27,75 +246,35 @@ pub struct Serving {
     pub cache_control: &'static str,
 }
 
-/// What a storage can do beyond the promise.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abilities {
-    /// It keeps content type and cache headers.
-    pub serving: bool,
-}
-
-/// Why a storage did not do as asked.
-#[derive(Debug, thiserror::Error)]
-pub enum StorageError {
-    /// The key would leave the storage, or cannot be a name in it.
-    #[error("`{key}` cannot be a name at `{place}`")]
-    BadKey {
-        /// The storage.
-        place: String,
-        /// The key.
-        key: String,
-    },
-    /// The operation failed.
-    #[error("could not {operation} `{key}` at `{place}`")]
-    Failed {
-        /// The storage.
-        place: String,
-        /// What was tried.
-        operation: &'static str,
-        /// The key.
-        key: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-}
-
-/// A place that keeps objects by key. Keys are relative, with `/` between
-/// their parts, and never empty.
-#[async_trait]
-pub trait Storage: Send + Sync {
-    /// The address of a key, for people.
-    fn address(&self, key: &str) -> String;
-
-    /// What is known of the object, `None` when there is none.
-    async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError>;
-
-    /// The object's bytes, `None` when there is none. For small objects: it fails above `limit` bytes.
-    async fn read(&self, key: &str, limit: u64) -> Result<Option<Vec<u8>>, StorageError>;
-
-    /// Stores an object. When this returns the object is durable and whole;
-    /// until then whoever reads the key finds what was there before.
-    async fn write(&self, key: &str, bytes: Vec<u8>, serving: Serving) -> Result<(), StorageError>;
-
-    /// Removes an object. One that is not there is removed already.
-    async fn delete(&self, key: &str) -> Result<(), StorageError>;
-
-    /// All objects whose key begins with `prefix` and a `/`, in no order.
-    /// Leftovers of interrupted writes are among them.
-    async fn list(&self, prefix: &str) -> Result<Vec<Stat>, StorageError>;
-
-    /// What it can do beyond this.
-    fn abilities(&self) -> Abilities;
-}
-
-/// Opens the storage that `destination` names. `privacy` is for what is written there.
-pub fn open(destination: &str, privacy: Privacy) -> Result<Arc<dyn Storage>, Failure> {
-    if let Some((scheme, _)) = destination.split_once("://") {
-        return Err(Failure::permanent(format!("`{scheme}://` is not a destination of this version"))
-            .hint("give a folder; a mounted bucket or share is one too"));
+impl From<Serving> for About {
+    fn from(serving: Serving) -> Self {
+        let content_type = Some(serving.content_type.into());
+        Self { content_type, cache_control: Some(serving.cache_control.into()), ..Self::default() }
     }
-    if destination.is_empty() {
-        return Err(Failure::permanent("the destination is empty").hint("give a folder with --to"));
+}
+
+/// Whether all parts of a key are names: this keeps every key below its root.
+fn is_key(key: &str) -> bool {
+    key.split('/').all(|part| !matches!(part, "" | "." | "..") && !part.contains('\0'))
+}
+
+/// Fails if the object is not the version with the tag `same`.
+fn same_version(stat: &Stat, same: Option<&str>, address: &str) -> Result<(), StorageError> {
+    match same {
+        Some(same) if stat.etag.as_deref() != Some(same) => Err(changed(address)),
+        _ => Ok(()),
     }
-    Ok(Arc::new(folder::Folder::new(destination.into(), privacy)))
+}
+
+fn changed(address: &str) -> StorageError {
+    StorageError::new(Kind::Changed, format!("`{address}` changed while it was read"))
+}
+
+/// Fails if a source did not have the length it declared.
+fn right_length(address: &str, came: u64, declared: u64) -> Result<(), StorageError> {
+    if came == declared {
+        return Ok(());
+    }
+    let what = format!("{came} bytes came of the {declared} that are to be stored as `{address}`");
+    Err(StorageError::new(Kind::Source, what).hint("the source changed or broke off; run the same command again"))
 }

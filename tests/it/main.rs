@@ -14,6 +14,8 @@ mod names;
 mod outputs;
 mod package;
 mod queue_contract;
+#[cfg(feature = "stores")]
+mod storage_contract;
 mod support;
 
 #[cfg(feature = "faults")]

@@ -9,4 +9,6 @@ pub(crate) mod oracle;
 pub(crate) mod sandbox;
 pub(crate) mod server;
 pub(crate) mod slow_server;
+#[cfg(feature = "stores")]
+pub(crate) mod stores;
 pub(crate) mod watch;

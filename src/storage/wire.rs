@@ -1,0 +1,388 @@
+//! HTTP as stores speak it: one request, one answer, and what went wrong in plain words.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Body, Client, Method, Response, StatusCode, Url};
+
+use super::error::{Kind, StorageError};
+use super::open::WireSettings;
+use super::{About, ByteStream, Stat};
+use crate::model::failure::Failure;
+
+/// Bytes of an error's body that are looked at.
+const LARGEST_COMPLAINT: usize = 64 * 1024;
+
+/// A body in memory is handed on in pieces of this size, so that its progress shows.
+const PIECE: usize = 64 * 1024;
+
+/// All but these characters are written `%XX` in the path of an object.
+const KEY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// All but these characters are written `%XX` in a query.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Sends requests to one place.
+#[derive(Clone, Debug)]
+pub(super) struct Wire {
+    client: Client,
+    place: Arc<str>,
+    stall: Duration,
+}
+
+/// What goes with a request.
+pub(super) enum Payload {
+    Nothing,
+    Bytes(Bytes),
+    Stream(ByteStream, u64),
+}
+
+/// A request on its way.
+pub(super) struct Request {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Payload,
+}
+
+impl Request {
+    pub(super) fn new(method: Method, url: Url) -> Self {
+        Self { method, url, headers: HeaderMap::new(), payload: Payload::Nothing }
+    }
+
+    /// Adds a header, unless its value cannot be one.
+    pub(super) fn header(mut self, name: &str, value: &str) -> Self {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes())) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// Adds a header if there is a value.
+    pub(super) fn maybe(self, name: &str, value: Option<&str>) -> Self {
+        match value {
+            Some(value) => self.header(name, value),
+            None => self,
+        }
+    }
+
+    /// Asks for a range of bytes.
+    pub(super) fn range(self, range: &std::ops::Range<u64>) -> Self {
+        match (range.start, range.end) {
+            (0, u64::MAX) => self,
+            (start, u64::MAX) => self.header("range", &format!("bytes={start}-")),
+            (start, end) => self.header("range", &format!("bytes={start}-{}", end.saturating_sub(1))),
+        }
+    }
+
+    pub(super) fn bytes(mut self, bytes: Bytes) -> Self {
+        self.payload = Payload::Bytes(bytes);
+        self
+    }
+}
+
+impl Wire {
+    pub(super) fn new(settings: &WireSettings, place: &str) -> Result<Self, Failure> {
+        let mut builder = Client::builder()
+            .user_agent(&settings.user_agent)
+            .connect_timeout(settings.connect_timeout)
+            .pool_idle_timeout(Duration::from_secs(20))
+            .redirect(reqwest::redirect::Policy::none());
+        if let Some(path) = &settings.ca_bundle {
+            builder = builder.tls_certs_merge(certificates(path)?);
+        }
+        let client = builder.build();
+        let client =
+            client.map_err(|error| Failure::environment(format!("no HTTPS connections can be made: {error}")))?;
+        Ok(Self { client, place: place.into(), stall: settings.stall })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sends a request and waits for the head of the answer, whatever its status.
+    pub(super) async fn send(&self, request: Request) -> Result<Response, StorageError> {
+        let Request { method, url, headers, payload } = request;
+        let moved = Arc::new(AtomicU64::new(0));
+        let mut builder = self.client.request(method, url).headers(headers);
+        builder = match payload {
+            Payload::Nothing => builder,
+            Payload::Bytes(bytes) if bytes.is_empty() => builder.header(CONTENT_LENGTH, 0).body(Bytes::new()),
+            Payload::Bytes(bytes) => {
+                builder.header(CONTENT_LENGTH, bytes.len()).body(counted(in_pieces(bytes), &moved))
+            }
+            Payload::Stream(stream, length) => builder.header(CONTENT_LENGTH, length).body(counted(stream, &moved)),
+        };
+        let mut answer = std::pin::pin!(builder.send());
+        let mut seen = 0;
+        loop {
+            match tokio::time::timeout(self.stall, &mut answer).await {
+                Ok(answer) => return answer.map_err(|error| self.unreachable(&error)),
+                Err(_) if moved.load(Ordering::Relaxed) == seen => return Err(self.stalled()),
+                Err(_) => seen = moved.load(Ordering::Relaxed),
+            }
+        }
+    }
+
+    /// The body of an answer as it comes.
+    pub(super) fn stream(&self, response: Response) -> ByteStream {
+        let wire = self.clone();
+        let stream = stream::try_unfold(response.bytes_stream().boxed(), move |mut body| {
+            let wire = wire.clone();
+            async move {
+                match tokio::time::timeout(wire.stall, body.next()).await {
+                    Err(_) => Err(wire.stalled()),
+                    Ok(None) => Ok(None),
+                    Ok(Some(Err(error))) => Err(wire.unreachable(&error)),
+                    Ok(Some(Ok(bytes))) => Ok(Some((bytes, body))),
+                }
+            }
+        });
+        stream.boxed()
+    }
+
+    /// The whole body of an answer, which is a short text.
+    pub(super) async fn text(&self, response: Response, limit: usize) -> Result<String, StorageError> {
+        let mut text = Vec::new();
+        let mut stream = self.stream(response);
+        while let Some(piece) = stream.next().await {
+            text.extend_from_slice(&piece?);
+            if text.len() > limit {
+                return Err(StorageError::new(Kind::Other, format!("{} answers more than it should", self.place)));
+            }
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// The beginning of the text that goes with an error.
+    pub(super) async fn complaint(&self, response: Response) -> String {
+        self.text(response, LARGEST_COMPLAINT).await.unwrap_or_default()
+    }
+
+    /// What an answer's status alone tells.
+    pub(super) fn refusal(&self, what: &str, status: StatusCode, headers: &HeaderMap) -> StorageError {
+        let what = format!("could not {what} at {}: the answer is {status}", self.place);
+        let error = StorageError::new(kind_of(status), what);
+        let error = match error.kind {
+            Kind::Refused => error.hint("check the credentials and what they are allowed to do"),
+            Kind::Full => error.hint("free some space there, or raise the quota, and run the same command again"),
+            _ => error,
+        };
+        StorageError { wait: retry_after(headers), ..error }
+    }
+
+    fn stalled(&self) -> StorageError {
+        let what = format!("{} does not answer: no byte in {} s", self.place, self.stall.as_secs());
+        StorageError::new(Kind::Unreachable, what)
+    }
+
+    /// Why there is no answer.
+    fn unreachable(&self, error: &reqwest::Error) -> StorageError {
+        let mut why = Vec::new();
+        let mut cause: Option<&dyn std::error::Error> = Some(error);
+        while let Some(error) = cause {
+            // The source of what is sent failed: its own words count.
+            if let Some(inner) = error.downcast_ref::<StorageError>() {
+                return inner.clone();
+            }
+            why.push(error.to_string());
+            cause = error.source();
+        }
+        let last = why.last().cloned().unwrap_or_default();
+        let all = why.join(": ").to_ascii_lowercase();
+        let place = &self.place;
+        let (what, hint) = match () {
+            () if all.contains("dns error") || all.contains("lookup address") => {
+                (format!("the name of {place} cannot be resolved"), "check the endpoint, and this machine's DNS")
+            }
+            () if all.contains("certificate") || all.contains("tls") || all.contains("handshake") => (
+                format!("no secure connection to {place}: {last}"),
+                "check the endpoint and the clock; AWS_CA_BUNDLE names a file of certificates to trust besides the usual",
+            ),
+            () if error.is_connect() => {
+                (format!("no connection to {place}: {last}"), "check the endpoint, and whether the server runs")
+            }
+            () => (format!("the connection to {place} was cut: {last}"), "the network or the server is at fault"),
+        };
+        StorageError::new(Kind::Unreachable, what).hint(hint)
+    }
+}
+
+fn kind_of(status: StatusCode) -> Kind {
+    match status.as_u16() {
+        401 | 403 => Kind::Refused,
+        409 | 412 => Kind::Conflict,
+        413 | 507 => Kind::Full,
+        422 => Kind::Damaged,
+        429 | 503 => Kind::Busy,
+        408 | 498 | 500 | 502 | 504 => Kind::Unreachable,
+        405 | 501 => Kind::Unsupported,
+        _ => Kind::Other,
+    }
+}
+
+/// How long the server wants to be left alone.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => Duration::try_from(time_of_header(text)? - Timestamp::now()).ok(),
+    }
+}
+
+fn certificates(path: &std::path::Path) -> Result<Vec<reqwest::Certificate>, Failure> {
+    let problem = |why: String| {
+        Failure::environment(format!("the certificates in `{}` cannot be used: {why}", path.display()))
+            .hint("correct AWS_CA_BUNDLE, or unset it")
+    };
+    let text = std::fs::read(path).map_err(|error| problem(error.to_string()))?;
+    reqwest::Certificate::from_pem_bundle(&text).map_err(|error| problem(error.to_string()))
+}
+
+fn in_pieces(bytes: Bytes) -> ByteStream {
+    let pieces = stream::unfold(bytes, |mut rest| async move {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok(piece), rest))
+    });
+    pieces.boxed()
+}
+
+fn counted(stream: ByteStream, moved: &Arc<AtomicU64>) -> Body {
+    let moved = Arc::clone(moved);
+    Body::wrap_stream(stream.inspect(move |piece| {
+        if let Ok(piece) = piece {
+            moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+    }))
+}
+
+/// A key as part of a path.
+pub(super) fn path_of(key: &str) -> String {
+    utf8_percent_encode(key, KEY).to_string()
+}
+
+/// A query of names and values; names without a value stand alone.
+pub(super) fn query_of(parts: &[(&str, &str)]) -> String {
+    let part = |(name, value): &(&str, &str)| {
+        if value.is_empty() {
+            utf8_percent_encode(name, QUERY).to_string()
+        } else {
+            format!("{}={}", utf8_percent_encode(name, QUERY), utf8_percent_encode(value, QUERY))
+        }
+    };
+    parts.iter().map(part).collect::<Vec<_>>().join("&")
+}
+
+/// The value of a header as text.
+pub(super) fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| str::from_utf8(value.as_bytes()).ok())
+}
+
+/// A date as HTTP writes it.
+pub(super) fn time_of_header(text: &str) -> Option<Timestamp> {
+    rfc2822::parse(text).ok().map(|time| time.timestamp())
+}
+
+/// A tag without its quotes; weak tags stay as they are.
+pub(super) fn tag_of(text: &str) -> String {
+    text.trim_matches('"').into()
+}
+
+/// Whether a tag is the MD5 of an object's bytes by the look of it.
+pub(super) fn is_md5(tag: &str) -> bool {
+    tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// What the headers of an answer say of an object. `meta` is what stands before the user's own names.
+pub(super) fn stat_of(key: &str, status: StatusCode, headers: &HeaderMap, meta: &str) -> Stat {
+    let whole = text_of(headers, "content-range").and_then(|range| range.rsplit('/').next()?.parse().ok());
+    let length = text_of(headers, "content-length").and_then(|length| length.parse().ok());
+    let bytes = if status == StatusCode::PARTIAL_CONTENT { whole.or(length) } else { length };
+    let etag = text_of(headers, "etag").map(tag_of);
+    let text = |name| text_of(headers, name).map(Into::into);
+    let mut about = About {
+        content_type: text("content-type"),
+        cache_control: text("cache-control"),
+        content_encoding: text("content-encoding"),
+        content_disposition: text("content-disposition"),
+        content_language: text("content-language"),
+        ..About::default()
+    };
+    for (name, value) in headers {
+        let (Some(name), Ok(value)) = (name.as_str().strip_prefix(meta), str::from_utf8(value.as_bytes())) else {
+            continue;
+        };
+        match (name, seconds(value)) {
+            ("mtime", Some(time)) => about.modified = Some(time),
+            _ => {
+                about.metadata.insert(name.into(), value.into());
+            }
+        }
+    }
+    Stat {
+        key: key.into(),
+        bytes: bytes.unwrap_or_default(),
+        md5: etag.clone().filter(|tag| is_md5(tag)),
+        etag,
+        stored: text_of(headers, "last-modified").and_then(time_of_header),
+        about,
+    }
+}
+
+/// Puts what is kept with an object in the headers of a request.
+pub(super) fn with_about(request: Request, about: &About, meta: &str) -> Request {
+    let content_type = about.content_type.as_deref().unwrap_or("application/octet-stream");
+    let mut request = request
+        .header("content-type", content_type)
+        .maybe("cache-control", about.cache_control.as_deref())
+        .maybe("content-encoding", about.content_encoding.as_deref())
+        .maybe("content-disposition", about.content_disposition.as_deref())
+        .maybe("content-language", about.content_language.as_deref());
+    for (name, value) in &about.metadata {
+        request = request.header(&format!("{meta}{name}"), value);
+    }
+    let modified = about.modified.map(|time| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()));
+    request.maybe(&format!("{meta}mtime"), modified.as_deref())
+}
+
+/// A time in seconds with nine digits behind the point, as rclone writes it too.
+fn seconds(text: &str) -> Option<Timestamp> {
+    let (whole, rest) = text.split_once('.').unwrap_or((text, ""));
+    let nanoseconds = format!("{:0<9}", rest.get(..rest.len().min(9))?);
+    Timestamp::new(whole.parse().ok()?, nanoseconds.parse().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_queries_are_written_once() {
+        assert_eq!(path_of("a b/ü+%?#&=.ts"), "a%20b/%C3%BC%2B%25%3F%23%26%3D.ts");
+        assert_eq!(query_of(&[("uploads", ""), ("prefix", "a/b c")]), "uploads&prefix=a%2Fb%20c");
+    }
+
+    #[test]
+    fn times_and_tags_are_read() {
+        assert_eq!(time_of_header("Thu, 01 Jan 1970 00:01:00 GMT").map(Timestamp::as_second), Some(60));
+        assert_eq!(seconds("12.5").map(Timestamp::as_nanosecond), Some(12_500_000_000));
+        assert_eq!(seconds("yesterday"), None);
+        assert!(is_md5("d41d8cd98f00b204e9800998ecf8427e") && !is_md5("d41d8cd98f00b204e9800998ecf8427e-2"));
+    }
+
+    #[test]
+    fn servers_say_how_long_to_wait() {
+        let headers = |text: &'static str| HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(text))]);
+        assert_eq!(retry_after(&headers("7")), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after(&headers("soon")), None);
+        assert_eq!(retry_after(&headers("Thu, 01 Jan 1970 00:01:00 GMT")), None);
+    }
+}
