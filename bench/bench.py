@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Measures everything and writes the results down.
 
-usage: bench.py [--quick]
+usage: bench.py [--quick] [--only PART,...]
 """
 
 import argparse
 import datetime
 import os
+import pickle
 import subprocess
 import sys
 import time
@@ -114,7 +115,7 @@ def small_text(help_ms, memory):
     ]
 
 
-def header(loads, minutes):
+def header(found):
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     versions = measure.versions()
     return [
@@ -122,8 +123,9 @@ def header(loads, minutes):
         "",
         "Written by `make bench`; do not edit.",
         "",
-        f"* {datetime.date.today().isoformat()}, commit {commit}, {minutes:.0f} minutes",
-        f"* Machine: {measure.machine()}; load average before and after: {loads}",
+        f"* {datetime.date.today().isoformat()}, commit {commit}, {sum(part['minutes'] for part in found.values()):.0f} minutes",
+        f"* Machine: {measure.machine()}; load average when a part began: "
+        + ", ".join(f"{name} {part['load']:.1f}" for name, part in found.items()),
         f"* Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
     ]
 
@@ -144,27 +146,61 @@ def notes(scale):
     ]
 
 
+# Parts of the whole, in order. Each leaves what it found in a file, so that one alone can be measured anew.
+PARTS = {
+    "small": lambda quick: [makespan.help_time(), makespan.memory_of_long_list()],
+    "times": lambda quick: [encode.time_clip(clip, 1 if quick else ROUNDS) for clip in encode.clips(quick)],
+    "quality": lambda quick: [encode.judge_clip(clip, SAMPLE) for clip in encode.clips(quick)],
+    "copying": lambda quick: encode.time_copying(1 if quick else ROUNDS),
+    "copying-quality": lambda quick: encode.judge_copying(SAMPLE),
+    "makespan": makespan.measure_all,
+}
+ROUNDS = 3
+# Prime to the 60, 90 and 180 frames between key frames.
+SAMPLE = 7
+
+
+def found_file(quick):
+    return WORK / f"found{'-quick' if quick else ''}.pickle"
+
+
+def measure_parts(parts, quick):
+    """Measures `parts`; gives what was found now and before, by part."""
+    file = found_file(quick)
+    found = pickle.loads(file.read_bytes()) if file.exists() else {}
+    for name in parts:
+        begun, load = time.monotonic(), os.getloadavg()[0]
+        what = PARTS[name](quick)
+        found[name] = {"what": what, "load": load, "minutes": (time.monotonic() - begun) / 60}
+        file.write_bytes(pickle.dumps(found))
+    return found
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one clip, one round, one line")
+    parser.add_argument("--only", metavar="PART,...", help=f"measure only these anew: {', '.join(PARTS)}")
     args = parser.parse_args()
+    parts = args.only.split(",") if args.only else list(PARTS)
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
     if not measure.FOREBAY.exists():
         sys.exit(f"{measure.FOREBAY} is not there; run make build")
     WORK.mkdir(parents=True, exist_ok=True)
-    begun, load = time.monotonic(), os.getloadavg()[0]
     scale = "VMAF" if measure.quality_ffmpeg() else "SSIM × 100"
-
-    help_ms, memory = makespan.help_time(), makespan.memory_of_long_list()
-    print(f"small: --help {help_ms:.1f} ms, 10,000 lines {memory['peak'] / 1e6:.0f} MB", flush=True)
+    found = measure_parts(parts, args.quick)
+    if missing := set(PARTS) - set(found):
+        sys.exit(f"not measured yet: {', '.join(sorted(missing))}")
+    what = {name: part["what"] for name, part in found.items()}
+    clips = [clip | {"verdicts": verdicts} for clip, verdicts in zip(what["times"], what["quality"])]
     sections = [
-        encode_text(encode.measure_all(args.quick), scale),
-        copying_text(encode.copying(1 if args.quick else 3, 7), scale),
-        makespan_text(makespan.measure_all(args.quick)),
-        small_text(help_ms, memory),
+        header(found),
+        encode_text(clips, scale),
+        copying_text(what["copying"] | {"verdicts": what["copying-quality"]}, scale),
+        makespan_text(what["makespan"]),
+        small_text(*what["small"]),
         notes(scale),
     ]
-    loads = f"{load:.1f}, {os.getloadavg()[0]:.1f}"
-    sections.insert(0, header(loads, (time.monotonic() - begun) / 60))
     text = "\n\n".join("\n".join(section) for section in sections) + "\n"
     target = WORK / "RESULTS-quick.md" if args.quick else ROOT / "bench/RESULTS.md"
     target.write_text(text)

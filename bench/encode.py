@@ -114,46 +114,63 @@ def judge(source, folder, files_of, sample):
     return found
 
 
-def measure_clip(source, rounds, sample):
-    """Times of every round and the verdict on each contestant's renditions."""
+def time_clip(source, rounds):
+    """Times of every round. What the last one made stays, to be judged."""
     runs = {name: [] for name in CONTESTANTS}
-    verdicts = {}
     for number in range(rounds):
         for name, (encode, files_of) in CONTESTANTS.items():
-            folder = WORK / f"encode-{name}"
+            folder = made(source, name)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             done = encode(Path(source).resolve(), folder)
             runs[name].append(done)
             print(f"encode: {source.stem} round {number + 1} {name}: CPU {done.cpu:.1f} s, wall {done.wall:.1f} s", flush=True)
+    return {"clip": source.stem, "seconds": measure.duration(source), "runs": runs}
+
+
+def judge_clip(source, sample):
+    """The verdict on each contestant's renditions."""
+    verdicts = {}
     for name, (_, files_of) in CONTESTANTS.items():
-        verdicts[name] = judge(source, WORK / f"encode-{name}", files_of, sample)
+        verdicts[name] = judge(source, made(source, name), files_of, sample)
         print(f"encode: {source.stem} {name}: " + ", ".join(
             f"{height}p {found['kbps']:.0f} kb/s {found['quality']:.2f}" for height, found in verdicts[name].items()), flush=True)
-    return {"clip": source.stem, "seconds": measure.duration(source), "runs": runs, "verdicts": verdicts}
+    return verdicts
 
 
-def copying(rounds, sample):
-    """What it saves to cut a rendition from the source's packets, and what it keeps."""
+def made(source, name):
+    """Where a contestant's output of a clip lies."""
+    return WORK / f"encode-{source.stem}-{name}"
+
+
+WAYS = {"copied": [], "encoded": ["--no-copy"]}
+
+
+def time_copying(rounds):
+    """What it saves to cut a rendition from the source's packets."""
     source = material.conforming(24)
-    ways = {"copied": [], "encoded": ["--no-copy"]}
-    runs = {name: [] for name in ways}
+    runs = {name: [] for name in WAYS}
     for number in range(rounds):
-        for name, options in ways.items():
-            folder = WORK / f"copying-{name}"
+        for name, options in WAYS.items():
+            folder = made(source, name)
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
             done = run(FOREBAY, "hls", source.resolve(), "--to", folder / "site", "--state", folder / "state",
                        "--quiet", *options)
             runs[name].append(done)
             print(f"copying: {source.stem} round {number + 1} {name}: CPU {done.cpu:.1f} s, wall {done.wall:.1f} s", flush=True)
-    verdicts = {name: judge(source, WORK / f"copying-{name}", forebay_files, sample) for name in ways}
     pairs = list(zip(runs["copied"], runs["encoded"]))
     return {
-        "clip": source.stem, "seconds": measure.duration(source), "runs": runs, "verdicts": verdicts,
+        "clip": source.stem, "seconds": measure.duration(source), "runs": runs,
         "cpu": statistics.median(a.cpu / b.cpu for a, b in pairs),
         "wall": statistics.median(a.wall / b.wall for a, b in pairs),
     }
+
+
+def judge_copying(sample):
+    """What copying keeps."""
+    source = material.conforming(24)
+    return {name: judge(source, made(source, name), forebay_files, sample) for name in WAYS}
 
 
 def ratios(clip, ours, theirs):
@@ -168,7 +185,6 @@ def ratios(clip, ours, theirs):
     }
 
 
-def measure_all(quick):
-    if quick:
-        return [measure_clip(material.phone(12), 1, 7)]
-    return [measure_clip(material.phone(12), 3, 7), measure_clip(material.mixed(24), 3, 7)]
+def clips(quick):
+    """The clips that all contestants encode."""
+    return [material.phone(12)] if quick else [material.phone(12), material.mixed(24)]
