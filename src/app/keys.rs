@@ -22,6 +22,12 @@ pub(super) type Keys = (Option<Encryption>, Option<Store>);
 /// The master key and the store for key files, if packages are encrypted.
 pub(super) fn encryption(config: &Config, to: &str, state: &Path) -> Result<Keys, Failure> {
     let Some(wish) = &config.hls.encrypt else { return Ok((None, None)) };
+    if let Some(keys) = wish.keys.as_ref().map(|keys| keys.to_string_lossy())
+        && !config.stores.is_folder(&keys)
+    {
+        return Err(Failure::permanent(format!("keys cannot be kept at `{}`", keys.escape_debug()))
+            .hint("give --keys a folder that only you can read; a mounted bucket is one too"));
+    }
     let folder = key_folder(wish, to, state)?;
     let master_key = match std::env::var(MASTER_KEY_VARIABLE) {
         Ok(text) => read_key(&text).ok_or_else(|| {

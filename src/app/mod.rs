@@ -5,6 +5,7 @@ pub mod explain;
 pub mod keys;
 pub mod queue;
 pub mod run_job;
+pub mod store_check;
 pub mod worker;
 
 use std::ffi::OsString;

@@ -11,6 +11,7 @@ use super::text::{clean, count, size};
 use super::trouble::Trouble;
 use super::{Exit, block_on, print_out};
 use crate::app;
+use crate::app::store_check;
 use crate::config::{Config, Tools};
 use crate::tool::child::{self, ChildError, Order, Output};
 
@@ -68,12 +69,13 @@ async fn examine(args: &Args, config: &Config) -> Vec<Finding> {
     let mut findings = tools(&config.tools).await;
     findings.push(processor(config));
     findings.push(memory());
-    let state = app::state_folder(args.state.as_deref(), args.to.as_deref());
+    let beside = args.to.as_deref().filter(|to| config.stores.is_folder(to));
+    let state = app::state_folder(args.state.as_deref(), beside);
     let scratch = config.scratch.folder.clone().unwrap_or_else(|| state.join("scratch"));
     findings.push(space("scratch", &scratch, config.scratch.limit.get()));
     findings.push(writable("state", &state));
     if let Some(to) = &args.to {
-        findings.push(destination(to));
+        findings.push(destination(to, config).await);
     }
     findings.push(clock());
     findings
@@ -245,11 +247,17 @@ fn space(subject: &'static str, folder: &Path, limit: u64) -> Finding {
     Finding::ok(subject, text)
 }
 
-fn destination(to: &str) -> Finding {
-    if to.contains("://") {
-        return Finding::warn("to", format!("{} is not a folder, and was not tried", clean(to)));
+async fn destination(to: &str, config: &Config) -> Finding {
+    if config.stores.is_folder(to) {
+        return writable("to", Path::new(to));
     }
-    writable("to", Path::new(to))
+    match store_check::examine(config, to).await {
+        Ok(text) => Finding::ok("to", text),
+        Err(failure) => {
+            let hint = failure.hint.as_ref().map_or(String::new(), |hint| format!(" ({hint})"));
+            Finding::fail("to", format!("{failure}{hint}"))
+        }
+    }
 }
 
 /// Whether files can be made in the folder, or where it will be made.

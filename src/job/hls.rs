@@ -220,8 +220,10 @@ impl Job<'_> {
         let place = format!("{}/{generation}", self.identity.id);
         let encryption = self.settings.encryption.as_ref();
         let key_ring = encryption.map(|wish| Arc::new(KeyRing::new(&wish.master_key, &generation, wish.rotate)));
+        let pointer = self.cx.storage.stat(&format!("{}/master.m3u8", self.identity.id)).await?;
+        let pointer = pointer.and_then(|stat| stat.etag);
         let made = done::chunks(&place, self.cx).await?;
-        let set = work.target.set(Target { generation, place, key_ring, made });
+        let set = work.target.set(Target { generation, place, key_ring, pointer, made });
         set.map_err(|_| Failure::environment("the source was whole twice"))
     }
 

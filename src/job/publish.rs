@@ -13,9 +13,10 @@ use crate::plan::settings::Method;
 use crate::plan::{generation, ladder};
 use crate::scratch::journal::{Chunk, Object};
 use crate::source::Record;
-use crate::storage::Serving;
+use crate::storage::error::Kind;
 use crate::storage::folder::is_leftover;
 use crate::storage::store::Store;
+use crate::storage::{Serving, When};
 
 use super::chunk::IMMUTABLE;
 use super::dash;
@@ -261,9 +262,35 @@ async fn sweep(storage: &Store, folder: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// On what condition the pointer is written: that it still is the one this run began with, where
+/// the store can tell. A run that slept through another one's work replaces nothing then.
+async fn condition<'a>(work: &'a Work<'_>, name: &str) -> Result<When<'a>, Failure> {
+    let storage = &work.cx.storage;
+    if name != "master.m3u8" || !storage.storage().abilities().conditions.if_same {
+        return Ok(When::Always);
+    }
+    let conditions = storage.conditions().await?;
+    Ok(match &work.target().pointer {
+        Some(etag) if conditions.if_same => When::Same(etag),
+        None if conditions.if_absent => When::Absent,
+        _ => When::Always,
+    })
+}
+
 async fn write_pointer(work: &Work<'_>, name: &str, text: &str, serving: Serving) -> Result<(), Failure> {
     let key = format!("{}/{name}", work.id);
-    work.cx.storage.write(&key, text.as_bytes().to_vec().into(), &serving.into()).await?;
+    let bytes = text.as_bytes().to_vec().into();
+    match condition(work, name).await? {
+        When::Always => work.cx.storage.write(&key, bytes, &serving.into()).await,
+        when => work.cx.storage.write_if(&key, bytes, &serving.into(), when).await,
+    }
+    .map_err(|error| match error.kind {
+        Kind::Conflict => {
+            Failure::temporary(format!("another run has published `{}` meanwhile", work.cx.storage.address(&key)))
+                .hint("run the same command again, if this one's settings are the ones you want")
+        }
+        _ => error.into(),
+    })?;
     let read = work.cx.storage.load(&key, text.len() as u64).await;
     if read.is_ok_and(|bytes| bytes.as_deref() == Some(text.as_bytes())) {
         return Ok(());

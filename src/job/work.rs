@@ -67,6 +67,8 @@ pub struct Target {
     pub place: String,
     /// Its keys, if it is encrypted.
     pub key_ring: Option<Arc<KeyRing>>,
+    /// The tag of the pointer that was there when this was aimed, if there was one.
+    pub pointer: Option<String>,
     /// What earlier runs have made of it, by the parts' names.
     pub made: HashMap<String, journal::Chunk>,
 }

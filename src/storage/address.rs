@@ -7,15 +7,8 @@ use crate::model::failure::Failure;
 use crate::model::id;
 
 /// Kinds of places and what stands before their `://`.
-const KINDS: &[(&str, &str)] = &[
-    ("s3", "s3"),
-    ("swift", "swift"),
-    ("gs", "gs"),
-    ("az", "az"),
-    ("sftp", "sftp"),
-    ("webdav", "webdav"),
-    ("webdavs", "webdav"),
-];
+const KINDS: &[(&str, &str)] =
+    &[("s3", "s3"), ("swift", "swift"), ("gs", "gs"), ("webdav", "webdav"), ("webdavs", "webdav")];
 
 /// An address, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,8 +55,7 @@ fn url(scheme: &str, rest: &str) -> Result<Address, Failure> {
     let (first, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     match *kind {
         "s3" | "gs" => fields.set("bucket", first),
-        "swift" | "az" => fields.set("container", first),
-        "sftp" => host(&mut fields, first)?,
+        "swift" => fields.set("container", first),
         _ => {
             refuse_password(first)?;
             let secure = if scheme == "webdavs" { "https" } else { "http" };
@@ -71,22 +63,6 @@ fn url(scheme: &str, rest: &str) -> Result<Address, Failure> {
         }
     }
     Ok(Address::Place(fields, prefix.into()))
-}
-
-/// `user@host:port`.
-fn host(fields: &mut Fields, text: &str) -> Result<(), Failure> {
-    let (user, host) = text.rsplit_once('@').map_or(("", text), |(user, host)| (user, host));
-    if user.contains(':') {
-        refuse_password(text)?;
-    }
-    let (host, port) = match host.rsplit_once(':') {
-        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, port),
-        _ => (host, ""),
-    };
-    fields.set("user", user);
-    fields.set("host", host.trim_matches(['[', ']']));
-    fields.set("port", port);
-    Ok(())
 }
 
 /// Arguments are seen by every user of a machine.
@@ -124,12 +100,6 @@ pub(super) fn fill(fields: &mut Fields, environment: Environment<'_>) {
             ("region", &["OS_REGION_NAME"]),
             ("interface", &["OS_INTERFACE"]),
         ],
-        "az" => &[
-            ("account", &["AZURE_STORAGE_ACCOUNT", "AZURE_STORAGE_ACCOUNT_NAME"]),
-            ("key", &["AZURE_STORAGE_KEY", "AZURE_STORAGE_ACCOUNT_KEY"]),
-            ("sas", &["AZURE_STORAGE_SAS_TOKEN"]),
-            ("endpoint", &["AZURE_STORAGE_ENDPOINT"]),
-        ],
         "webdav" => &[("user", &["WEBDAV_USER"]), ("password", &["WEBDAV_PASSWORD"]), ("token", &["WEBDAV_TOKEN"])],
         _ => &[],
     };
@@ -153,12 +123,6 @@ mod tests {
     fn addresses_are_taken_apart() {
         let (fields, prefix) = place("s3://films/a b?/%41");
         assert_eq!((fields.kind(), fields.get("bucket"), prefix.as_str()), ("s3", Some("films"), "a b?/%41"));
-        let (fields, prefix) = place("sftp://ann@[::1]:2222/srv/x");
-        assert_eq!(
-            (fields.get("user"), fields.get("host"), fields.get("port")),
-            (Some("ann"), Some("::1"), Some("2222"))
-        );
-        assert_eq!(prefix, "srv/x");
         assert_eq!(place("webdavs://h:8443/d").0.get("url"), Some("https://h:8443"));
         assert_eq!(parse("cdn:x/y", |name| name == "cdn").unwrap(), Address::Named("cdn".into(), "x/y".into()));
         assert_eq!(parse("./cdn:x", |_| false).unwrap(), Address::Folder("./cdn:x".into()));
@@ -166,7 +130,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "ftp://x", "cdn:x", "sftp://ann:pw@h/", "webdav://ann:pw@h/", "a\nb"] {
+        for text in ["", "ftp://x", "cdn:x", "webdav://ann:pw@h/", "a\nb"] {
             assert!(parse(text, |_| false).is_err(), "{text:?}");
         }
     }

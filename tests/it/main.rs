@@ -16,6 +16,8 @@ mod package;
 mod queue_contract;
 #[cfg(feature = "stores")]
 mod storage_contract;
+#[cfg(all(feature = "stores", feature = "faults"))]
+mod store_faults;
 mod support;
 
 #[cfg(feature = "faults")]

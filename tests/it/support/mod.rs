@@ -3,6 +3,8 @@
 #![cfg_attr(not(feature = "faults"), expect(dead_code, reason = "tests that break things need the feature"))]
 
 pub(crate) mod bench;
+#[cfg(all(feature = "stores", feature = "faults"))]
+pub(crate) mod cutter;
 pub(crate) mod fake_tools;
 pub(crate) mod media;
 pub(crate) mod oracle;
