@@ -33,3 +33,4 @@ mod verify;
 mod verify_damage;
 mod verify_foreign;
 mod verify_packages;
+mod verify_stored;
