@@ -9,6 +9,7 @@ use crate::job::verify::render::render;
 use crate::job::verify::{Decode, Location, VerifyOptions, verify};
 use crate::model::failure::Failure;
 use crate::model::secret::Secret;
+use crate::scratch::file::Privacy;
 use crate::tool::find;
 
 /// Segments that are read at once: enough to keep a link busy, few enough for memory.
@@ -67,10 +68,23 @@ pub async fn check(config: &Config, request: VerifyRequest) -> Result<Verdict, F
         ffmpeg: ffmpeg.unwrap_or_default(),
         cancel: CancellationToken::new(),
     };
-    let report = verify(Location::parse(&request.package), options).await?;
+    let report = verify(location(config, &request.package)?, options).await?;
     let json = serde_json::to_value(&report).map_err(|error| Failure::environment(error.to_string()))?;
     let right = report.violations.is_empty() && (report.warnings.is_empty() || !request.strict);
     Ok(Verdict { right, text: render(&report), json })
+}
+
+/// Where the package is: a URL, a path, or a store that the settings know.
+fn location(config: &Config, package: &str) -> Result<Location, Failure> {
+    let known = Location::parse(package);
+    let is_url = matches!(known, Location::Url(_));
+    if is_url || Path::new(package).exists() || config.stores.is_folder(package) {
+        return Ok(known);
+    }
+    let (folder, name) = package.rsplit_once('/').unwrap_or((package, ""));
+    let is_list = [".m3u8", ".m3u", ".mpd"].iter().any(|end| name.to_ascii_lowercase().ends_with(end));
+    let (folder, name) = if is_list { (folder, Some(name.to_owned())) } else { (package, None) };
+    Ok(Location::Store(config.stores.open(folder, Privacy::Public)?, name))
 }
 
 /// The folder of keys, and the one key that is given as a file or in the environment.

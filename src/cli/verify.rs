@@ -12,6 +12,7 @@ const EXAMPLES: &str = "\
 Examples:
   forebay verify /srv/video/talk-1f0c2a9b/master.m3u8
   forebay verify https://cdn.example/talk/master.m3u8 --apple --json
+  forebay verify s3://bucket/talk/master.m3u8
   forebay verify out/talk --source talk.mp4 --keys /srv/keys --decode all
 
 Exits with 0 if no rule is broken, with 1 if one is.
@@ -21,7 +22,7 @@ The key of a package may also be given in FOREBAY_VERIFY_KEY, in hex.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// A master or media playlist, or a DASH manifest: a file, a folder that holds one, or a URL.
+    /// A master or media playlist, or a DASH manifest: a file, a folder that holds one, a URL, or an object in a store.
     master: String,
     /// The file that the package was made from: length, pictures and sound are compared.
     #[arg(long, value_name = "FILE")]

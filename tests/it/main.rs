@@ -35,3 +35,4 @@ mod verify;
 mod verify_damage;
 mod verify_foreign;
 mod verify_packages;
+mod verify_stored;

@@ -39,6 +39,13 @@ pub(super) struct Loaded {
     _room: OwnedSemaphorePermit,
 }
 
+impl Loaded {
+    /// Bytes that have their room.
+    pub(super) fn new(bytes: Vec<u8>, kind: Option<String>, room: OwnedSemaphorePermit) -> Self {
+        Self { bytes, kind, _room: room }
+    }
+}
+
 /// Why an object could not be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FetchError {
@@ -77,14 +84,15 @@ pub(super) trait Fetch: Send + Sync {
 
 /// All bytes that are in memory at once. One segment of the largest size fits.
 #[derive(Clone)]
-struct Budget(Arc<Semaphore>);
+pub(super) struct Budget(Arc<Semaphore>);
 
 impl Budget {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::new(Semaphore::new(usize::try_from(SEGMENT / MIB).expect("512 fits"))))
     }
 
-    async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
+    /// Waits until there is room for so many bytes.
+    pub(super) async fn room(&self, bytes: u64) -> OwnedSemaphorePermit {
         let units = u32::try_from(bytes.min(SEGMENT).div_ceil(MIB)).expect("at most 512");
         Arc::clone(&self.0).acquire_many_owned(units).await.expect("the budget is never closed")
     }
@@ -155,7 +163,7 @@ impl Fetch for Folder {
         }
         let permit = self.budget.room(wanted).await;
         let bytes = blocking(move || read_file(&path, offset, wanted)).await?;
-        Ok(Loaded { bytes, kind: None, _room: permit })
+        Ok(Loaded::new(bytes, None, permit))
     }
 
     async fn sum(&self, address: &Address) -> Result<Sum, FetchError> {
@@ -343,7 +351,7 @@ async fn body(answer: reqwest::Response, most: u64, budget: &Budget) -> Result<L
         }
         bytes.extend_from_slice(&part);
     }
-    Ok(Loaded { bytes, kind, _room: room })
+    Ok(Loaded::new(bytes, kind, room))
 }
 
 /// The innermost reason, without the URL, which may carry a signature.

@@ -29,6 +29,7 @@ mod playlist_rules;
 mod segment;
 mod sound_rules;
 mod source;
+mod stored;
 mod text_rules;
 mod time_rules;
 mod trick;
@@ -42,6 +43,7 @@ use url::Url;
 
 use crate::model::failure::Failure;
 use crate::model::secret::Secret;
+use crate::storage::store::Store;
 
 use crate::format::playlist::attribute::short;
 use address::Address;
@@ -49,14 +51,17 @@ use fetch::{Fetch, Folder, PLAYLIST, Web};
 use finding::{Finding, Findings};
 use package::{Package, Rendition};
 use rules::{Needs, RULES};
+use stored::Stored;
 
 /// Where a package is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub enum Location {
     /// A master playlist on this machine, or a folder with a `master.m3u8`.
     Path(PathBuf),
     /// The URL of a master playlist, http or https.
     Url(Url),
+    /// An object in a store, or the usual names where none is given.
+    Store(Store, Option<String>),
 }
 
 impl Location {
@@ -137,6 +142,10 @@ async fn open_and_check(location: Location, options: &VerifyOptions) -> Result<R
             let loaded =
                 loaded.map_err(|error| Failure::environment(format!("could not read `{}`: {error}", address.path)))?;
             check(&folder, address, loaded, options).await
+        }
+        Location::Store(store, name) => {
+            let (stored, address, loaded) = Stored::open(store, name.as_deref()).await?;
+            check(&stored, address, loaded, options).await
         }
         Location::Url(url) => {
             let (web, address, loaded) = Web::open(&url).await?;
