@@ -18,3 +18,4 @@ pub mod sps;
 pub mod ts_read;
 pub mod ts_write;
 pub mod video;
+pub mod webvtt;

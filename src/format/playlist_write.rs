@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use crate::plan::audio::{AudioRendition, CHANNELS};
 use crate::plan::ladder::Rendition;
 use crate::plan::settings::Method;
+use crate::plan::subtitle::SubtitleRendition;
 
 /// One finished segment, as a playlist needs it.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +62,18 @@ pub struct Track<'a> {
     pub bandwidth: Bandwidth,
 }
 
+/// One rendition of subtitles in the master playlist.
+pub struct Text<'a> {
+    /// Its name and folder.
+    pub rendition: &'a SubtitleRendition,
+    /// What it needs.
+    pub bandwidth: Bandwidth,
+}
+
+/// What players call subtitles for who cannot hear.
+const SOUNDS_TOLD: &str = ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,\
+                           public.accessibility.describes-music-and-sound\"";
+
 /// The media playlist of finished segments; `map` is the header that all of them need, if they do.
 pub fn media(target_duration: u64, map: Option<&str>, segments: &[Segment]) -> String {
     // Version 3: EXTINF in decimals; 6: EXT-X-MAP (RFC 8216 §7). Keys need no more.
@@ -97,7 +110,7 @@ fn key_tag(key: &Key) -> String {
 /// The master playlist, with every URI below the folder `generation`.
 ///
 /// Without a picture the default track is the one variant; a group is needed only where one can choose.
-pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>]) -> String {
+pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], texts: &[Text<'_>]) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
     let grouped = !variants.is_empty() || tracks.len() > 1;
     for track in tracks.iter().filter(|_| grouped) {
@@ -116,7 +129,12 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>]) 
         peak: tracks.iter().map(|track| track.bandwidth.peak).max().unwrap_or(0),
         average: tracks.iter().map(|track| track.bandwidth.average).max().unwrap_or(0),
     };
-    let group = if grouped && !tracks.is_empty() { ",AUDIO=\"audio\"" } else { "" };
+    let mut group = String::from(if grouped && !tracks.is_empty() { ",AUDIO=\"audio\"" } else { "" });
+    let words = put_texts(&mut text, generation, texts);
+    if !texts.is_empty() {
+        group.push_str(",SUBTITLES=\"subs\"");
+    }
+    let sound = Bandwidth { peak: sound.peak + words.peak, average: sound.average + words.average };
     for variant in variants {
         let Rendition { name, width, height, .. } = variant.rendition;
         let mut codecs = variant.codec.to_string();
@@ -145,6 +163,28 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>]) 
         );
     }
     text
+}
+
+/// The subtitle renditions; gives what the largest needs.
+fn put_texts(text: &mut String, generation: &str, texts: &[Text<'_>]) -> Bandwidth {
+    let yes = |yes: bool| if yes { "YES" } else { "NO" };
+    for Text { rendition, .. } in texts {
+        let SubtitleRendition { folder, name, language, .. } = rendition;
+        let traits = if rendition.hearing_impaired { SOUNDS_TOLD } else { "" };
+        put(
+            text,
+            format_args!(
+                "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"subs\",NAME=\"{name}\",LANGUAGE=\"{language}\",DEFAULT={},\
+                 AUTOSELECT=YES,FORCED={}{traits},URI=\"{generation}/{folder}/index.m3u8\"\n",
+                yes(rendition.default),
+                yes(rendition.forced),
+            ),
+        );
+    }
+    Bandwidth {
+        peak: texts.iter().map(|text| text.bandwidth.peak).max().unwrap_or(0),
+        average: texts.iter().map(|text| text.bandwidth.average).max().unwrap_or(0),
+    }
 }
 
 /// The bit rates of a rendition, from what is stored.
@@ -232,12 +272,12 @@ mod tests {
         let (one, two) = (track("audio-eng", false), track("audio-eng-2", true));
         let of = |rendition| Track { rendition, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };
         assert_eq!(
-            master("gen", &[], &[of(&two)]),
+            master("gen", &[], &[of(&two)], &[]),
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
              #EXT-X-STREAM-INF:BANDWIDTH=130,AVERAGE-BANDWIDTH=128,CODECS=\"mp4a.40.2\"\n\
              gen/audio-eng-2/index.m3u8\n"
         );
-        let both = master("gen", &[], &[of(&one), of(&two)]);
+        let both = master("gen", &[], &[of(&one), of(&two)], &[]);
         assert_eq!(both.matches("#EXT-X-MEDIA:").count(), 2);
         assert!(both.ends_with("CODECS=\"mp4a.40.2\",AUDIO=\"audio\"\ngen/audio-eng-2/index.m3u8\n"), "{both}");
     }
@@ -270,7 +310,7 @@ mod tests {
         let variant = Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth };
         let track = Track { rendition: &track, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };
         assert_eq!(
-            master("gen", &[variant], &[track]),
+            master("gen", &[variant], &[track], &[]),
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
              #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"eng\",LANGUAGE=\"eng\",DEFAULT=YES,AUTOSELECT=YES,\
              CHANNELS=\"2\",URI=\"gen/audio-eng/index.m3u8\"\n\

@@ -10,6 +10,7 @@ pub mod hls;
 pub mod pack;
 pub mod piece;
 pub mod publish;
+pub mod subtitle;
 pub mod verify;
 pub mod work;
 

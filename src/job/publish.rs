@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::format::playlist_write::{self, Bandwidth, Key, Segment, Track, Variant};
+use crate::format::playlist_write::{self, Bandwidth, Key, Segment, Text, Track, Variant};
 use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::plan::audio::AudioRendition;
@@ -22,6 +22,7 @@ use super::chunk::IMMUTABLE;
 use super::dash;
 use super::done::{self, Manifest, Source, journal_place};
 use super::pack::INIT;
+use super::subtitle;
 use super::work::Work;
 
 const PLAYLIST: Serving = Serving { content_type: "application/vnd.apple.mpegurl", cache_control: IMMUTABLE };
@@ -63,7 +64,8 @@ struct Rendition {
 /// Publishes a generation all of whose chunks are stored.
 pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -> Result<Published, Failure> {
     let renditions = assemble(work, chunks)?;
-    let master = master(work, &renditions);
+    let texts = subtitle::make(work).await?;
+    let master = master(work, &renditions, &texts);
     let dash =
         work.settings.dash.then(|| dash::manifest(work, &variants(work, &renditions), &tracks(work, &renditions)));
     if fault::mutant("pointer-first") {
@@ -75,6 +77,10 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
         let text = playlist_write::media(target_duration(work), map, &rendition.segments);
         objects.push(write(work, &format!("{folder}/index.m3u8"), text.into_bytes(), PLAYLIST).await?);
         fault::point("playlist-stored");
+    }
+    for subtitle::Finished { rendition, objects: segments, playlist, .. } in texts {
+        objects.extend(segments);
+        objects.push(write(work, &format!("{}/index.m3u8", rendition.folder), playlist.into_bytes(), PLAYLIST).await?);
     }
     fault::point("playlists-stored");
     objects.sort_by(|a, b| a.name.cmp(&b.name));
@@ -179,8 +185,11 @@ fn key(work: &Work<'_>, folder: &str, file: &str) -> Option<Key> {
     Some(Key { method: wish.method, uri, iv })
 }
 
-fn master(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>) -> String {
-    playlist_write::master(&work.target().generation, &variants(work, renditions), &tracks(work, renditions))
+fn master<'a>(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>, texts: &[subtitle::Finished<'a>]) -> String {
+    let text = |made: &subtitle::Finished<'a>| Text { rendition: made.rendition, bandwidth: made.bandwidth };
+    let texts: Vec<Text<'_>> = texts.iter().map(text).collect();
+    let (variants, tracks) = (variants(work, renditions), tracks(work, renditions));
+    playlist_write::master(&work.target().generation, &variants, &tracks, &texts)
 }
 
 fn variants<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>) -> Vec<Variant<'a>> {
@@ -300,7 +309,7 @@ async fn write_pointer(work: &Work<'_>, name: &str, text: &str, serving: Serving
         .hint("another program may be writing there; run the same command again"))
 }
 
-async fn write(work: &Work<'_>, name: &str, bytes: Vec<u8>, serving: Serving) -> Result<Object, Failure> {
+pub(super) async fn write(work: &Work<'_>, name: &str, bytes: Vec<u8>, serving: Serving) -> Result<Object, Failure> {
     let object = Object {
         name: name.into(),
         bytes: bytes.len() as u64,

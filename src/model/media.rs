@@ -15,6 +15,10 @@ pub struct Media {
     pub video: Option<Video>,
     /// All audio streams, in file order.
     pub audio: Vec<Audio>,
+    /// All tracks of text, in file order.
+    pub text: Vec<Text>,
+    /// End of the last packet of all other streams, in seconds: a subtitle may stand longer than the film.
+    pub other_end: f64,
     /// Streams that are left out, each with the reason.
     pub skipped: Vec<String>,
 }
@@ -58,6 +62,23 @@ pub struct Video {
     pub declared_seconds: Option<f64>,
     /// Where the timeline of packets begins and what is on it.
     pub timeline: Timeline,
+}
+
+/// One track of text of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Its index in the file.
+    pub index: u32,
+    /// Language tag as found; `und` where there is none.
+    pub language: String,
+    /// The track's title, if any.
+    pub title: Option<String>,
+    /// Whether the container marks it as the default.
+    pub default: bool,
+    /// Whether it is for those who have not asked for subtitles.
+    pub forced: bool,
+    /// Whether it tells of sounds as well.
+    pub hearing_impaired: bool,
 }
 
 /// One audio stream of a source.

@@ -28,7 +28,8 @@ pub const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,lib
                             amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,\
                             adpcm_swf,adpcm_yamaha,nellymoser,speex,libspeex,ra_144,ra_288,qdm2,mace3,mace6,gsm,\
                             gsm_ms,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_s8,pcm_u8,\
-                            pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd";
+                            pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,\
+                            subrip,srt,ass,ssa,mov_text,webvtt,text";
 
 /// B-frames of every rendition. x264 then delays by two frames, as references
 /// among them are pyramids; the same delay in every chunk keeps DTS running on.
@@ -182,6 +183,23 @@ pub fn audio(
     )));
     arguments.extend(words("-vn -sn -dn -map_metadata -1 -map_chapters -1 -f mp4"));
     arguments.push(file(&audio_output(folder, number)));
+    arguments
+}
+
+/// The file a subtitle rendition is written to.
+pub fn subtitle_output(folder: &Path, rendition: usize) -> PathBuf {
+    folder.join(format!("subs-{rendition}.vtt"))
+}
+
+/// All subtitle renditions, whole, with the times of the source.
+pub fn subtitles(source: &Path, plan: &HlsPlan, settings: &HlsSettings, folder: &Path) -> Vec<OsString> {
+    let mut arguments = opening();
+    arguments.extend(words(&format!("-copyts -max_pixels {}", settings.limits.pixels)));
+    arguments.extend(reading(source));
+    for (number, rendition) in plan.subtitles.iter().enumerate() {
+        arguments.extend(words(&format!("-map 0:{} -c:s webvtt -map_metadata -1 -f webvtt", rendition.index)));
+        arguments.push(file(&subtitle_output(folder, number)));
+    }
     arguments
 }
 

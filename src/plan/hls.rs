@@ -10,6 +10,7 @@ use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, ladder, upright_size};
 use crate::plan::rate::output_rate;
 use crate::plan::settings::{Container, HlsSettings, Limits};
+use crate::plan::subtitle::{self, SubtitleRendition};
 
 /// Packets may end this much before what the container declares, or one part
 /// in a hundred, whichever is longer: many writers round.
@@ -46,6 +47,8 @@ pub struct HlsPlan {
     pub top: Top,
     /// The audio renditions.
     pub audio: Vec<AudioRendition>,
+    /// The subtitle renditions.
+    pub subtitles: Vec<SubtitleRendition>,
     /// Objects that each rendition has besides its segments and its playlist.
     pub headers: u64,
     /// What the user should know, one line each.
@@ -70,9 +73,11 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
     let headers = u64::from(settings.container == Container::Fmp4);
     let audio = renditions(&media.audio);
+    let subtitles = subtitle::renditions(&media.text);
     let Some(picture) = &media.video else {
         let top = Top::Encoded { because: "there is no picture".into() };
-        return Ok(HlsPlan { grid, start, video: Vec::new(), shares: Vec::new(), top, audio, headers, warnings });
+        let (video, shares) = (Vec::new(), Vec::new());
+        return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, warnings });
     };
     let video = ladder(picture, &settings.rungs, &settings.codecs);
     let edges = match (not_copied, video.first()) {
@@ -84,7 +89,7 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
         Err(because) => (grid, Top::Encoded { because }),
     };
     let shares = budget::shares(&picture.timeline, &grid, start);
-    Ok(HlsPlan { grid, start, video, shares, top, audio, headers, warnings })
+    Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, warnings })
 }
 
 /// What the user should know of the source; damage is refused unless it is accepted.
@@ -134,7 +139,8 @@ impl HlsPlan {
     /// The last segment of sound may be missing where the last one of the picture is a blink.
     pub fn objects(&self) -> u64 {
         let renditions = (self.video.len() + self.audio.len()) as u64;
-        renditions * (self.grid.segments() + 1 + self.headers) + 2
+        let texts = self.subtitles.len() as u64 * (subtitle::segments(&self.grid).len() as u64 + 1);
+        renditions * (self.grid.segments() + 1 + self.headers) + texts + 2
     }
 
     /// One line for people: `1080p 720p 360p + audio-eng`.
@@ -174,7 +180,6 @@ fn within_limits(media: &Media, seconds: f64, limits: &Limits) -> Result<(), Fai
             return Err(Failure::permanent(format!("{size}, which no player shows")));
         }
     }
-    let seconds = seconds.max(media.declared_seconds.unwrap_or(0.0));
     if seconds > limits.seconds {
         return refuse(
             format!("the source lasts {seconds:.0} s, more than {:.0} s", limits.seconds),
@@ -201,7 +206,7 @@ fn damage(media: &Media) -> Option<String> {
             let spans = media.audio.iter().map(|track| (track.start, track.end)).chain(picture);
             let (first, end) = spans.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))?;
             // Some containers count from zero, some from the first packet.
-            (declared, (end - first).max(end.min(declared)))
+            (declared, (end - first).max(end.max(media.other_end).min(declared)))
         }
         (_, None) => (0.0, 0.0),
     };
@@ -282,6 +287,8 @@ pub(crate) mod tests {
             title: None,
             video: Some(Video { declared_seconds: Some(declared), timeline, ..video(1920, 1080) }),
             audio: Vec::new(),
+            text: Vec::new(),
+            other_end: 0.0,
             skipped: Vec::new(),
         }
     }

@@ -15,3 +15,4 @@ pub mod level;
 pub mod piece;
 pub mod rate;
 pub mod settings;
+pub mod subtitle;

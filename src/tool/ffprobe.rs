@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::format::looks::{HEAD, Looks, looks};
 use crate::model::failure::Failure;
-use crate::model::media::{Audio, Media, Timeline, Video};
+use crate::model::media::{Audio, Media, Text, Timeline, Video};
 use crate::model::rational::Rational;
 use crate::plan::encode::{DECODERS, DEMUXERS, file};
 use crate::plan::hls;
@@ -24,6 +24,9 @@ use crate::tool::child::{ChildError, Ended, Order, Output, run};
 const SILENCE: Duration = Duration::from_mins(2);
 
 const DRESSED: &str = "check what the address really gives; playlists and texts dressed as videos are refused";
+
+/// Subtitles that are text; all others are pictures.
+const TEXTS: [&str; 7] = ["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"];
 
 /// An interval between packets of sound that is a hole.
 const SILENT_HOLE: f64 = 0.5;
@@ -224,6 +227,8 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
         title: header.format.tags.get("title").cloned(),
         video: None,
         audio: Vec::new(),
+        text: Vec::new(),
+        other_end: 0.0,
         skipped: Vec::new(),
     };
     for stream in header.streams {
@@ -239,7 +244,13 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
             }
             Some("video") if is_cover => {}
             Some("subtitle") => {
-                media.skipped.push(format!("subtitles (stream {}, {codec}) are left out", stream.index));
+                media.other_end = media.other_end.max(packets.end);
+                if TEXTS.contains(&codec.as_str()) {
+                    media.text.push(text(&stream));
+                } else {
+                    let index = stream.index;
+                    media.skipped.push(format!("subtitles (stream {index}, {codec}) are pictures, which are left out"));
+                }
             }
             Some(kind @ ("video" | "audio")) => {
                 media.skipped.push(format!("stream {} ({kind}, {codec}) is left out", stream.index));
@@ -314,6 +325,18 @@ fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
         holes: packets.holes,
         empty_packets: packets.empty,
         backward_seconds: packets.backward,
+    }
+}
+
+fn text(stream: &Stream) -> Text {
+    let is = |kind: &str| stream.disposition.get(kind) == Some(&1);
+    Text {
+        index: stream.index,
+        language: stream.tags.get("language").cloned().unwrap_or_else(|| "und".into()),
+        title: stream.tags.get("title").cloned(),
+        default: is("default"),
+        forced: is("forced"),
+        hearing_impaired: is("hearing_impaired"),
     }
 }
 

@@ -2,7 +2,7 @@
 //! compared with the table.
 
 use std::ffi::OsStr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -127,6 +127,7 @@ pub(super) fn wrong(source: &Source, master: &Path) -> Vec<String> {
     for (name, playlist) in sound {
         of_sound(source, name, playlist, &flashes, &mut wrong);
     }
+    of_subtitles(source, master, &of("subs-"), &mut wrong);
     wrong
 }
 
@@ -245,6 +246,35 @@ fn of_sound(source: &Source, name: &str, playlist: &Path, flashes: &[f64], wrong
         if off.abs() > SYNC {
             wrong.push(format!("{name} beeps at {beep:.3} s, {off:.0} ms after the flash"));
         }
+    }
+}
+
+/// The cues are the table's, and the master playlist says what each rendition is.
+fn of_subtitles(source: &Source, master: &Path, playlists: &[&(String, PathBuf)], wrong: &mut Vec<String>) {
+    let text = std::fs::read_to_string(master).unwrap();
+    let mut cues = Vec::new();
+    for (name, playlist) in playlists {
+        let lines = std::fs::read_to_string(playlist).unwrap();
+        for file in lines.lines().filter(|line| !line.starts_with('#')) {
+            let words = std::fs::read_to_string(playlist.with_file_name(file)).unwrap();
+            let (head, rest) = words.split_once("\n\n").unwrap_or((&words, ""));
+            // The picture begins at 10 s, as `ffprobe` says of every package here.
+            if head != "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000" {
+                wrong.push(format!("{name}/{file} begins with {head:?}"));
+            }
+            let said = rest.split("\n\n").filter(|block| !block.is_empty());
+            cues.extend(said.map(|block| format!("{name} {}", block.trim().replace('\n', " "))));
+        }
+        let line = text.lines().find(|line| line.contains(&format!("/{name}/"))).unwrap();
+        if line.contains("FORCED=YES") != name.contains("-forced") {
+            wrong.push(format!("the master says {line}"));
+        }
+    }
+    if cues != source.subtitles {
+        wrong.push(format!("the subtitles are {cues:#?}"));
+    }
+    if text.contains("SUBTITLES=\"subs\"") == playlists.is_empty() {
+        wrong.push("the variants do not name the group of subtitles".into());
     }
 }
 

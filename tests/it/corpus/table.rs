@@ -39,6 +39,9 @@ pub(super) struct Source {
     pub(super) holes: bool,
     pub(super) warns: Option<String>,
     pub(super) refused: Option<String>,
+    /// Every cue, behind the folder it is in.
+    #[serde(default)]
+    pub(super) subtitles: Vec<String>,
 }
 
 fn mp4() -> String {

@@ -1,0 +1,102 @@
+//! Subtitles: all tracks of text, taken from the source at once, cut and stored.
+
+use std::path::PathBuf;
+
+use crate::format::playlist_write::{self, Bandwidth, Segment};
+use crate::format::ts_write::FIRST_TICK;
+use crate::format::webvtt::{self, Cue};
+use crate::model::event::What;
+use crate::model::failure::{Class, Failure};
+use crate::plan::encode;
+use crate::plan::subtitle::{self, SubtitleRendition};
+use crate::scratch::journal::Object;
+use crate::storage::Serving;
+use crate::tool::ffmpeg;
+
+use super::blocking;
+use super::chunk::IMMUTABLE;
+use super::publish;
+use super::work::Work;
+
+const TEXT: Serving = Serving { content_type: "text/vtt", cache_control: IMMUTABLE };
+
+/// The words of a long film are a hundred kilobytes; more than this is something else.
+const LARGEST: u64 = 32 << 20;
+
+/// One rendition that is stored, but for its playlist.
+pub struct Finished<'a> {
+    /// Which.
+    pub rendition: &'a SubtitleRendition,
+    /// Its segments.
+    pub objects: Vec<Object>,
+    /// Its playlist.
+    pub playlist: String,
+    /// What it needs.
+    pub bandwidth: Bandwidth,
+}
+
+/// Makes all subtitle renditions. A track that cannot be read is left out with a word:
+/// a film without it is better than none.
+pub async fn make<'a>(work: &'a Work<'_>) -> Result<Vec<Finished<'a>>, Failure> {
+    let renditions = &work.plan.subtitles;
+    if renditions.is_empty() {
+        return Ok(Vec::new());
+    }
+    match extract(work).await {
+        Err(failure) if failure.class == Class::Permanent => {
+            (work.report)(What::Warning { message: format!("the subtitles are left out: {}", failure.what) });
+            return Ok(Vec::new());
+        }
+        extracted => extracted?,
+    }
+    let mut finished = Vec::new();
+    for (number, rendition) in renditions.iter().enumerate() {
+        let cues = read(work, encode::subtitle_output(work.folder, number)).await?;
+        if cues.is_empty() {
+            let message = format!("{} is left out: there is nothing to read in it", rendition.folder);
+            (work.report)(What::Warning { message });
+            continue;
+        }
+        finished.push(store(work, rendition, &cues).await?);
+    }
+    Ok(finished)
+}
+
+async fn extract(work: &Work<'_>) -> Result<(), Failure> {
+    let _permit = work.cx.permit(&work.cx.lanes.cpu, work.rank, 1).await?;
+    let arguments = encode::subtitles(&work.source, &work.plan, work.settings, work.folder);
+    ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, |_| ()).await?;
+    Ok(())
+}
+
+async fn read(work: &Work<'_>, path: PathBuf) -> Result<Vec<Cue>, Failure> {
+    let (start, seconds) = (work.plan.start, work.plan.grid.seconds());
+    blocking(move || {
+        let failed = |error| Failure::io(&format!("could not read `{}`", path.display()), &error);
+        if path.metadata().map_err(failed)?.len() > LARGEST {
+            return Ok(Vec::new());
+        }
+        let bytes = std::fs::read(&path).map_err(failed)?;
+        std::fs::remove_file(&path).map_err(failed)?;
+        Ok(webvtt::cues(&String::from_utf8_lossy(&bytes), start, seconds))
+    })
+    .await
+}
+
+async fn store<'a>(work: &Work<'_>, rendition: &'a SubtitleRendition, cues: &[Cue]) -> Result<Finished<'a>, Failure> {
+    let (mut objects, mut segments) = (Vec::new(), Vec::new());
+    for (number, span) in subtitle::segments(&work.plan.grid).into_iter().enumerate() {
+        let text = webvtt::segment(cues, span, FIRST_TICK);
+        let file = format!("{number:05}.vtt");
+        let seconds = span.1 - span.0;
+        let object = publish::write(work, &format!("{}/{file}", rendition.folder), text.into_bytes(), TEXT).await?;
+        segments.push(Segment { file, seconds, bytes: object.bytes, key: None });
+        objects.push(Object { seconds, ..object });
+    }
+    let longest = segments.iter().map(|segment| segment.seconds).fold(1.0, f64::max);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a segment is some seconds")]
+    let target = longest.round() as u64;
+    let (playlist, bandwidth) =
+        (playlist_write::media(target, None, &segments), playlist_write::bandwidth(target, &segments));
+    Ok(Finished { rendition, objects, playlist, bandwidth })
+}
