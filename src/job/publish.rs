@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::format::playlist_write::{self, Bandwidth, Key, Segment, Track, Variant};
+use crate::format::playlist_write::{self, Bandwidth, I_FRAMES, Key, Segment, Track, Variant};
 use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::plan::audio::AudioRendition;
@@ -73,6 +73,10 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
         let text = playlist_write::media(target_duration(work), map, &rendition.segments);
         objects.push(write(work, &format!("{folder}/index.m3u8"), text.into_bytes(), PLAYLIST).await?);
         fault::point("playlist-stored");
+        if work.settings.i_frames && is_picture(work, folder) {
+            let text = playlist_write::i_frames(target_duration(work), map, &rendition.segments);
+            objects.push(write(work, &format!("{folder}/{I_FRAMES}"), text.into_bytes(), PLAYLIST).await?);
+        }
     }
     fault::point("playlists-stored");
     objects.sort_by(|a, b| a.name.cmp(&b.name));
@@ -142,6 +146,7 @@ fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendit
                 file: file.into(),
                 seconds: object.seconds,
                 bytes: object.bytes,
+                head: object.head,
                 key: key(work, folder, file),
             };
             renditions.entry(folder.into()).or_default().segments.push(segment);
@@ -151,7 +156,7 @@ fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendit
     for (folder, rendition) in &mut renditions {
         rendition.segments.sort_by(|a, b| a.file.cmp(&b.file));
         rendition.bandwidth = playlist_write::bandwidth(target, &rendition.segments);
-        let is_video = work.plan.video.iter().any(|video| video.name == *folder);
+        let is_video = is_picture(work, folder);
         let numbered =
             rendition.segments.iter().zip(0_u64..).all(|(segment, number)| number_of(&segment.file) == number);
         let all = !is_video || rendition.segments.len() as u64 == work.plan.grid.segments();
@@ -160,6 +165,10 @@ fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendit
         }
     }
     Ok(renditions)
+}
+
+fn is_picture(work: &Work<'_>, folder: &str) -> bool {
+    work.plan.video.iter().any(|video| video.name == folder)
 }
 
 fn number_of(file: &str) -> u64 {
@@ -185,7 +194,9 @@ fn variants<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>)
     let variant = |rendition: &'a ladder::Rendition| {
         let made = renditions.get(&rendition.name)?;
         let frame_rate = work.plan.grid.rate.as_f64();
-        Some(Variant { rendition, codec: &made.codec, frame_rate, bandwidth: made.bandwidth })
+        let i_frames =
+            work.settings.i_frames.then(|| playlist_write::i_frame_bandwidth(target_duration(work), &made.segments));
+        Some(Variant { rendition, codec: &made.codec, frame_rate, bandwidth: made.bandwidth, i_frames })
     };
     work.plan.video.iter().filter_map(variant).collect()
 }
@@ -278,6 +289,7 @@ async fn write(work: &Work<'_>, name: &str, bytes: Vec<u8>, serving: Serving) ->
         bytes: bytes.len() as u64,
         sha256: hex::encode(Sha256::digest(&bytes)),
         seconds: 0.0,
+        head: 0,
     };
     let _permit = work.cx.lanes.upload.acquire(work.rank, 1).await;
     work.cx.storage.write(&format!("{}/{name}", work.target().place), bytes, serving).await?;
