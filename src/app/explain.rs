@@ -124,8 +124,9 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         kbps += most;
         megapixels += f64::from(one.width * one.height) * grid.rate.as_f64() / 1e6;
     }
+    let loudness = settings.loudness.map_or(String::new(), |loudness| format!(", brought to {loudness} LUFS"));
     for track in &plan.audio {
-        lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s", track.folder, settings.audio_kbps));
+        lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s{loudness}", track.folder, settings.audio_kbps));
         kbps += f64::from(settings.audio_kbps);
     }
     let bytes = kbps * 125.0 * grid.seconds() * PACKAGING;

@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn features_that_are_not_there_are_not_offered() {
-        for flag in ["--subtitles", "--storyboard", "--encoder"] {
+        for flag in ["--subtitles", "--encoder"] {
             assert!(Cli::try_parse_from(["forebay", "hls", "a.mp4", "--to", "out", flag]).is_err(), "{flag}");
         }
     }

@@ -38,6 +38,18 @@ pub(super) struct PackageArgs {
     /// Codecs of the picture, a ladder for each, such as `h264,hevc,av1`; those after h264 need fmp4.
     #[arg(long, value_name = "CODECS")]
     codec: Option<String>,
+    /// Loudness of every track of sound in LUFS, such as -23 (EBU R128).
+    #[arg(long, value_name = "LUFS", allow_hyphen_values = true)]
+    loudness: Option<String>,
+    /// Playlists of key frames, for fast forward.
+    #[arg(long)]
+    i_frames: bool,
+    /// A still picture, poster.jpg.
+    #[arg(long)]
+    poster: bool,
+    /// Small pictures of all of it, storyboard.vtt.
+    #[arg(long)]
+    storyboard: bool,
     /// Publish what can be decoded of a damaged source instead of failing.
     #[arg(long)]
     accept_damaged: bool,
@@ -152,6 +164,10 @@ impl PackageArgs {
         flags.text("--container", "hls.container", self.container.as_ref());
         flags.switch("--dash", "hls.dash", self.dash);
         flags.text("--codec", "hls.codec", self.codec.as_ref());
+        flags.text("--loudness", "hls.loudness", self.loudness.as_ref());
+        flags.switch("--i-frames", "hls.i-frames", self.i_frames);
+        flags.switch("--poster", "hls.poster", self.poster);
+        flags.switch("--storyboard", "hls.storyboard", self.storyboard);
         flags.switch("--two-pass", "hls.two-pass", self.two_pass);
         flags.text("--no-copy", "hls.copy", self.no_copy.then(|| "false".to_owned()).as_ref());
         flags.switch("--accept-damaged", "hls.accept-damaged", self.accept_damaged);

@@ -138,6 +138,10 @@ impl Reader<'_> {
             container,
             dash,
             codecs: self.codecs(container, encrypt)?,
+            loudness: self.loudness()?,
+            i_frames: self.switch("hls.i-frames"),
+            poster: self.switch("hls.poster"),
+            storyboard: self.switch("hls.storyboard"),
             ladder: wanted.into(),
             segment_seconds: self.time("hls.segment", 1.0..=60.0)?.as_secs_f64(),
             key_frame_seconds: self.time("hls.key-frames", 0.5..=60.0)?.as_secs_f64(),
@@ -170,10 +174,25 @@ impl Reader<'_> {
                 self.wrong("hls.dash", "DASH has no whole-segment AES-128: take `--encrypt cbcs`, or no --dash")
             );
         }
+        if self.switch("hls.i-frames") && encrypt == Some(Method::Aes128) {
+            let wanted =
+                "no part of a segment that is encrypted whole can be read: take `--encrypt cbcs`, or no --i-frames";
+            return Err(self.wrong("hls.i-frames", wanted));
+        }
         if encrypt == Some(Method::Cbcs) && self.whole("hls.rotate", 0..=1_000_000)? != 0 {
             return Err(self.wrong("hls.rotate", "`cbcs` has one key for a video: give 0"));
         }
         Ok(())
+    }
+
+    fn loudness(&self) -> Result<Option<f64>, ConfigError> {
+        let text = self.text("hls.loudness");
+        let number = text.parse().ok().filter(|loudness| (-70.0..=-5.0).contains(loudness));
+        match (text, number) {
+            ("", _) => Ok(None),
+            (_, Some(loudness)) => Ok(Some(loudness)),
+            _ => Err(self.wrong("hls.loudness", "give LUFS from -70 to -5, such as `-23`, or nothing")),
+        }
     }
 
     fn codecs(&self, container: Container, encrypt: Option<Method>) -> Result<Vec<Codec>, ConfigError> {

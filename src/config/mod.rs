@@ -74,6 +74,7 @@ pub struct Scratch {
 
 /// What the user wants of a package, short of the parts that [`Config::hls_settings`] gives.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Hls {
     /// A ladder's name, or rungs with commas between. Checked.
     pub ladder: String,
@@ -93,6 +94,14 @@ pub struct Hls {
     pub dash: bool,
     /// The codecs of the picture.
     pub codecs: Vec<Codec>,
+    /// Loudness of the sound in LUFS.
+    pub loudness: Option<f64>,
+    /// Playlists of key frames.
+    pub i_frames: bool,
+    /// A still picture.
+    pub poster: bool,
+    /// Small pictures of all of it.
+    pub storyboard: bool,
     /// Encryption, if asked for.
     pub encrypt: Option<EncryptWish>,
     /// Publish what can be decoded of a damaged source.
@@ -216,6 +225,10 @@ impl Config {
             container: self.hls.container,
             dash: self.hls.dash,
             codecs: self.hls.codecs.clone(),
+            loudness: self.hls.loudness,
+            i_frames: self.hls.i_frames,
+            poster: self.hls.poster,
+            storyboard: self.hls.storyboard,
             encryption,
             accept_damaged: self.hls.accept_damaged,
             limits: self.limits,

@@ -189,7 +189,8 @@ mod tests {
         let name = "720p".into();
         let rendition = Rendition { name, codec: Codec::H264, width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
-        let variant = Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth };
+        let variant =
+            Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth, i_frames: None };
         let track = AudioRendition {
             folder: "audio-eng".into(),
             name: "Tom & \"Co\"".into(),

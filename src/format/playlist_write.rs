@@ -16,6 +16,8 @@ pub struct Segment {
     pub seconds: f64,
     /// Its bytes as stored.
     pub bytes: u64,
+    /// Bytes up to the end of its first picture; 0 where nobody asked.
+    pub head: u64,
     /// How it is encrypted.
     pub key: Option<Key>,
 }
@@ -50,6 +52,8 @@ pub struct Variant<'a> {
     pub frame_rate: f64,
     /// What it needs.
     pub bandwidth: Bandwidth,
+    /// What its playlist of key frames needs, if it has one.
+    pub i_frames: Option<Bandwidth>,
 }
 
 /// One rendition of the sound in the master playlist.
@@ -74,12 +78,41 @@ pub struct Text<'a> {
 const SOUNDS_TOLD: &str = ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,\
                            public.accessibility.describes-music-and-sound\"";
 
+/// The name of a playlist of key frames beside that of the segments.
+pub const I_FRAMES: &str = "iframes.m3u8";
+
+/// The playlist of the first picture of every segment (RFC 8216 §4.3.3.6).
+pub fn i_frames(target_duration: u64, map: Option<&str>, segments: &[Segment]) -> String {
+    list(Entries::FirstPictures, target_duration, map, segments)
+}
+
+/// The bit rates of a playlist of key frames.
+pub fn i_frame_bandwidth(target_duration: u64, segments: &[Segment]) -> Bandwidth {
+    let heads: Vec<Segment> = segments.iter().map(|one| Segment { bytes: one.head, ..one.clone() }).collect();
+    bandwidth(target_duration, &heads)
+}
+
 /// The media playlist of finished segments; `map` is the header that all of them need, if they do.
 pub fn media(target_duration: u64, map: Option<&str>, segments: &[Segment]) -> String {
-    // Version 3: EXTINF in decimals; 6: EXT-X-MAP (RFC 8216 §7). Keys need no more.
-    let version = if map.is_some() { 6 } else { 3 };
+    list(Entries::Segments, target_duration, map, segments)
+}
+
+/// What a media playlist leads to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Entries {
+    Segments,
+    FirstPictures,
+}
+
+fn list(entries: Entries, target_duration: u64, map: Option<&str>, segments: &[Segment]) -> String {
+    // Version 3: EXTINF in decimals; 4: EXT-X-BYTERANGE; 6: EXT-X-MAP (RFC 8216 §7). Keys need no more.
+    let (plain, tag) = match entries {
+        Entries::Segments => (3, ""),
+        Entries::FirstPictures => (4, "#EXT-X-I-FRAMES-ONLY\n"),
+    };
+    let version = if map.is_some() { 6 } else { plain };
     let mut text = format!(
-        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_duration}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n"
+        "#EXTM3U\n#EXT-X-VERSION:{version}\n#EXT-X-TARGETDURATION:{target_duration}\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n{tag}"
     );
     if let Some(map) = map {
         // Before any key, so it is in the clear.
@@ -91,7 +124,11 @@ pub fn media(target_duration: u64, map: Option<&str>, segments: &[Segment]) -> S
             put(&mut text, format_args!("{}\n", key_tag(key)));
             last = Some(key);
         }
-        put(&mut text, format_args!("#EXTINF:{:.6},\n{}\n", segment.seconds, segment.file));
+        put(&mut text, format_args!("#EXTINF:{:.6},\n", segment.seconds));
+        if entries == Entries::FirstPictures {
+            put(&mut text, format_args!("#EXT-X-BYTERANGE:{}@0\n", segment.head));
+        }
+        put(&mut text, format_args!("{}\n", segment.file));
     }
     text.push_str("#EXT-X-ENDLIST\n");
     text
@@ -159,6 +196,18 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
             format_args!(
                 "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codec}\"{group}\n\
                  {generation}/{folder}/index.m3u8\n"
+            ),
+        );
+    }
+    for variant in variants {
+        let Rendition { name, width, height, .. } = variant.rendition;
+        let Some(bandwidth) = variant.i_frames else { continue };
+        put(
+            &mut text,
+            format_args!(
+                "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",RESOLUTION={width}x{height},\
+                 URI=\"{generation}/{name}/{I_FRAMES}\"\n",
+                bandwidth.peak, bandwidth.average, variant.codec
             ),
         );
     }
@@ -231,7 +280,7 @@ mod tests {
     use crate::plan::settings::Codec;
 
     fn segment(seconds: f64, bytes: u64) -> Segment {
-        Segment { file: "00000.ts".into(), seconds, bytes, key: None }
+        Segment { file: "00000.ts".into(), seconds, bytes, head: bytes / 10, key: None }
     }
 
     #[track_caller]
@@ -283,6 +332,16 @@ mod tests {
     }
 
     #[test]
+    fn key_frames_are_ranges_of_their_segments() {
+        assert_eq!(
+            i_frames(6, None, &[segment(6.0, 5000)]),
+            "#EXTM3U\n#EXT-X-VERSION:4\n#EXT-X-TARGETDURATION:6\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+             #EXT-X-I-FRAMES-ONLY\n#EXTINF:6.000000,\n#EXT-X-BYTERANGE:500@0\n00000.ts\n#EXT-X-ENDLIST\n"
+        );
+        assert_eq!(i_frame_bandwidth(6, &[segment(6.0, 7500)]).peak, 1000);
+    }
+
+    #[test]
     fn the_header_stands_before_the_key() {
         let key = Key { method: Method::Cbcs, uri: "https://k/1".into(), iv: [1; 16] };
         let one = Segment { file: "00000.m4s".into(), key: Some(key), ..segment(2.0, 9) };
@@ -307,7 +366,8 @@ mod tests {
             index: 1,
             timed: true,
         };
-        let variant = Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth };
+        let variant =
+            Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth, i_frames: None };
         let track = Track { rendition: &track, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };
         assert_eq!(
             master("gen", &[variant], &[track], &[]),

@@ -61,6 +61,15 @@ pub fn segment(kind: Kind, segment: u64, units: &[Unit]) -> Vec<u8> {
     writer.out
 }
 
+/// How many bytes of a segment hold its tables and its first unit.
+pub fn first_unit(segment: &[u8]) -> usize {
+    let starts = segment.chunks(PACKET).enumerate().filter(|(_, packet)| {
+        let pid = [packet.get(1).map_or(0, |high| high & 0x1f), packet.get(2).copied().unwrap_or_default()];
+        u16::from_be_bytes(pid) == STREAM_PID && packet.get(1).is_some_and(|flags| flags & 0x40 != 0)
+    });
+    starts.map(|(number, _)| number * PACKET).nth(1).unwrap_or(segment.len())
+}
+
 struct Writer {
     out: Vec<u8>,
     /// Continuity counter of the next packet of the stream.
@@ -253,6 +262,15 @@ mod tests {
             check(&[size, 1000]);
         }
         check(&vec![377; 70]);
+    }
+
+    #[test]
+    fn the_first_unit_ends_where_the_second_begins() {
+        let one = segment(Kind::H264, 0, &[unit(0, 1000)]);
+        assert_eq!(first_unit(&one), one.len());
+        let two = segment(Kind::H264, 0, &[unit(0, 1000), unit(1, 10)]);
+        let (payload, _) = unpack(&two[..first_unit(&two)]);
+        assert_eq!(payload.len(), pes_header(Kind::H264, &unit(0, 1000)).len() + 1000);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::plan::audio::AudioRendition;
 use crate::plan::encode;
 use crate::plan::grid::Chunk;
 use crate::plan::hls::{HlsPlan, clock};
+use crate::plan::loudness;
 use crate::plan::piece::Piece;
 use crate::plan::settings::{Container, Method};
 use crate::scratch::file;
@@ -30,6 +31,7 @@ use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
 use super::pack::{INIT, Pack};
+use super::pictures;
 use super::piece;
 use super::work::Work;
 
@@ -59,6 +61,8 @@ pub enum Part {
     Video(Chunk),
     /// One track of sound, whole.
     Audio(usize),
+    /// Poster and storyboard.
+    Pictures,
 }
 
 impl Part {
@@ -67,6 +71,7 @@ impl Part {
         match self {
             Self::Video(chunk) => format!("video-{:05}", chunk.number),
             Self::Audio(track) => format!("audio-{track}"),
+            Self::Pictures => "pictures".into(),
         }
     }
 
@@ -76,10 +81,11 @@ impl Part {
     }
 
     /// Its number in events: sound comes after the last chunk of video.
-    fn number(&self, plan: &HlsPlan) -> u64 {
+    pub(super) fn number(&self, plan: &HlsPlan) -> u64 {
         match self {
             Self::Video(chunk) => chunk.number,
             Self::Audio(track) => plan.grid.chunks() + *track as u64,
+            Self::Pictures => plan.grid.chunks() + plan.audio.len() as u64,
         }
     }
 }
@@ -92,6 +98,9 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure
     }
     let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
     let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
+    if part == Part::Pictures {
+        return note(work, part, pictures::make(work, rank).await?).await;
+    }
     let (_unstored, whole) = begin(work, part, rank).await?;
     let files = match encode(work, part, rank).await {
         // While the source is still coming, a failure means nothing yet.
@@ -103,10 +112,14 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure
         Ok(files) => files,
     };
     fault::point("chunk-encoded");
-    let target = work.target.wait().await;
-    let chunk = work.cx.unless_cancelled(store(work, part, files, rank)).await?;
+    work.target.wait().await;
+    note(work, part, work.cx.unless_cancelled(store(work, part, files, rank)).await?).await
+}
+
+/// Notes a part all of whose objects are stored.
+async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<journal::Chunk, Failure> {
     fault::point("chunk-stored");
-    work.cx.journal.chunk_done(&journal_place(&target.place, work.cx), &part.name(), &chunk).await?;
+    work.cx.journal.chunk_done(&journal_place(&work.target().place, work.cx), &part.name(), &chunk).await?;
     fault::point("chunk-noted");
     Ok(chunk)
 }
@@ -119,7 +132,7 @@ async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>,
         match part {
             Part::Video(chunk) => work.has_arrived(work.pieces(&chunk).first()).await,
             // Sound needs all of the source.
-            Part::Audio(_) => std::future::pending().await,
+            Part::Audio(_) | Part::Pictures => std::future::pending().await,
         }
         cx.permit(&cx.lanes.early, rank, 1).await
     };
@@ -182,15 +195,35 @@ async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition
             drop(permit);
             (cpu_seconds, open_audio(work, track).await?)
         }
+        Part::Pictures => return Ok(Vec::new()),
     };
     (work.report)(What::ChunkEncoded { chunk: number, cpu_seconds });
     Ok(files)
 }
 
+/// Decibels that a track of sound is made louder by, and the CPU seconds it took to know.
+async fn gain(work: &Work<'_>, rendition: &AudioRendition) -> Result<(f64, f64), Failure> {
+    let Some(wanted) = work.settings.loudness else { return Ok((0.0, 0.0)) };
+    let arguments = encode::loudness(&work.source, &work.plan, rendition);
+    let report = ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, |_| {}).await;
+    let report = report.map_err(|failure| refused(failure, work, 0))?;
+    let found = report.loudness.ok_or_else(|| {
+        Failure::environment("ffmpeg measured no loudness").hint("install an ffmpeg that has the filter `loudnorm`")
+    })?;
+    let (gain, limited) = loudness::gain(found, wanted);
+    if limited {
+        let reached = found.integrated + gain;
+        let message = format!("{} is at {reached:.1} LUFS: its peaks allow no more", rendition.folder);
+        (work.report)(What::Warning { message });
+    }
+    Ok((gain, report.cpu_seconds))
+}
+
 async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
     let Work { settings, plan, .. } = work;
     let rendition = plan.audio.get(track).expect("parts are made from the plan");
-    let arguments = encode::audio(&work.source, plan, (track, rendition), settings, work.folder);
+    let (gain, measuring) = gain(work, rendition).await?;
+    let arguments = encode::audio(&work.source, plan, (track, rendition, gain), settings, work.folder);
     let mut report = audio_run(work, track, &arguments).await?;
     let (made, grid) = (encode::audio_output(work.folder, track), plan.grid.clone());
     if blocking(move || Cutter::is_too_long(&made, &grid)).await? {
@@ -198,7 +231,7 @@ async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
         let first = audio_run(work, track, &plain).await?;
         let source = encode::plain_audio_output(work.folder, track);
         let rendition = AudioRendition { index: 0, ..rendition.clone() };
-        let arguments = encode::audio(&source, plan, (track, &rendition), settings, work.folder);
+        let arguments = encode::audio(&source, plan, (track, &rendition, gain), settings, work.folder);
         let second = audio_run(work, track, &arguments).await;
         remove(&source).await;
         let cpu_seconds = report.cpu_seconds + first.cpu_seconds;
@@ -214,7 +247,7 @@ async fn encode_audio(work: &Work<'_>, track: usize) -> Result<f64, Failure> {
         }
         (work.report)(What::Warning { message: what });
     }
-    Ok(report.cpu_seconds)
+    Ok(measuring + report.cpu_seconds)
 }
 
 async fn audio_run(work: &Work<'_>, track: usize, arguments: &[OsString]) -> Result<ffmpeg::Report, Failure> {
@@ -314,23 +347,24 @@ async fn store_segment(
     };
     let whole = work.settings.encryption.as_ref().is_some_and(|wish| wish.method == Method::Aes128);
     let key_ring = work.target().key_ring.clone().filter(|_| whole);
+    let is_led_to = work.settings.i_frames && work.plan.video.iter().any(|rendition| rendition.name == folder);
     let (name, seconds) = (format!("{folder}/{:05}.{ending}", cut.segment), cut.seconds);
-    let bytes = blocking(move || {
-        let plain = pack.segment(&cut)?;
-        let Some(ring) = key_ring else { return Ok(plain) };
+    let (bytes, head) = blocking(move || {
+        let (plain, head) = pack.segment(&cut)?;
+        let Some(ring) = key_ring else { return Ok((plain, head)) };
         let key = ring.key(cut.segment).key;
         let key: &[u8; 16] = key.expose().try_into().expect("derived keys have 16 bytes");
-        Ok(aes128::encrypt(key, &ring.iv(&folder, cut.segment), plain))
+        Ok((aes128::encrypt(key, &ring.iv(&folder, cut.segment), plain), 0))
     })
     .await?;
     let object = put(work, (name, seconds), bytes, serving).await?;
     drop(permit);
     fault::point("segment-stored");
-    Ok(object)
+    Ok(Object { head: if is_led_to { head } else { 0 }, ..object })
 }
 
 /// Stores one object of a part and tells of it.
-async fn put(
+pub(super) async fn put(
     work: &Work<'_>,
     (name, seconds): (String, f64),
     bytes: Vec<u8>,
@@ -341,7 +375,7 @@ async fn put(
         Ok((bytes, sha256))
     })
     .await?;
-    let object = Object { name, bytes: bytes.len() as u64, sha256, seconds };
+    let object = Object { name, bytes: bytes.len() as u64, sha256, seconds, head: 0 };
     work.cx.storage.write(&format!("{}/{}", work.target().place, object.name), bytes.into(), &serving.into()).await?;
     let objects = work.stored.objects.fetch_add(1, Ordering::Relaxed) + 1;
     let bytes = work.stored.bytes.fetch_add(object.bytes, Ordering::Relaxed) + object.bytes;

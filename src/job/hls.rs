@@ -260,7 +260,9 @@ impl Job<'_> {
 
 /// Makes all parts that no earlier run has made, several at once.
 async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
-    let parts = parts(&work.plan, work.target.get().is_none());
+    let wanted = work.settings.poster || work.settings.storyboard;
+    let pictures = wanted && !work.plan.video.is_empty();
+    let parts = parts(&work.plan, pictures, work.target.get().is_none());
     (work.report)(What::Planned {
         seconds: work.plan.grid.seconds(),
         chunks: parts.len() as u64,
@@ -286,12 +288,13 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
 /// All that is to be encoded. Sound comes first: it is one long piece, and the
 /// last thing to wait for otherwise. But it needs all of the source: while that
 /// is coming it waits behind the first chunks.
-fn parts(plan: &HlsPlan, coming: bool) -> Vec<Part> {
+fn parts(plan: &HlsPlan, pictures: bool, coming: bool) -> Vec<Part> {
     let chunks = if plan.video.is_empty() { 0 } else { plan.grid.chunks() };
     let video = (0..chunks).map(|number| Part::Video(plan.grid.chunk(number)));
     let mut parts: Vec<Part> = video.collect();
     let first = if coming { parts.len().min(EARLY_CHUNKS) } else { 0 };
     parts.splice(first..first, (0..plan.audio.len()).map(Part::Audio));
+    parts.extend(pictures.then_some(Part::Pictures));
     parts
 }
 

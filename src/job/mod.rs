@@ -8,6 +8,7 @@ pub mod done;
 pub mod early;
 pub mod hls;
 pub mod pack;
+pub mod pictures;
 pub mod piece;
 pub mod publish;
 pub mod subtitle;

@@ -7,7 +7,7 @@ use crate::format::cbcs;
 use crate::format::fmp4::{self, BT709, Content, Sample, Track};
 use crate::format::h264_slice::Parameters;
 use crate::format::protection::Protection;
-use crate::format::ts_write::FIRST_TICK;
+use crate::format::ts_write::{self, FIRST_TICK};
 use crate::format::video;
 use crate::model::failure::Failure;
 use crate::model::secret::Secret;
@@ -68,10 +68,14 @@ impl Pack {
         self.cmaf.as_ref().map(|cmaf| fmp4::init(&cmaf.track))
     }
 
-    /// The bytes of one segment. Reads the encoder's files: blocks.
-    pub fn segment(&self, cut: &Cut) -> Result<Vec<u8>, Failure> {
+    /// The bytes of one segment, and how many of them are its first picture or
+    /// frame of sound with all it needs. Reads the encoder's files: blocks.
+    pub fn segment(&self, cut: &Cut) -> Result<(Vec<u8>, u64), Failure> {
         match &self.cmaf {
-            None => self.cutter.transport(cut),
+            None => self.cutter.transport(cut).map(|bytes| {
+                let head = ts_write::first_unit(&bytes) as u64;
+                (bytes, head)
+            }),
             Some(cmaf) => cmaf.segment(cut.segment, self.cutter.coded(cut)?),
         }
     }
@@ -93,7 +97,7 @@ impl Cmaf {
         Ok(Self { track, seal })
     }
 
-    fn segment(&self, number: u64, coded: Vec<Coded>) -> Result<Vec<u8>, Failure> {
+    fn segment(&self, number: u64, coded: Vec<Coded>) -> Result<(Vec<u8>, u64), Failure> {
         let duration = u64::from(self.track.duration);
         let shown = |frame: u64| first(u64::from(self.track.timescale)) + frame * duration;
         let decoded = |frame: u64| shown(frame) - self.delay_frames() * duration;
@@ -107,7 +111,11 @@ impl Cmaf {
             let sealed = sealed.ok_or_else(|| Failure::environment("a picture cannot be read to be encrypted"))?;
             Ok(Sample { composition, key: coded.key, bytes: coded.bytes, sealed })
         });
-        Ok(fmp4::segment(&self.track, number, start, &samples.collect::<Result<Vec<_>, Failure>>()?))
+        let samples = samples.collect::<Result<Vec<_>, Failure>>()?;
+        let bytes = fmp4::segment(&self.track, number, start, &samples);
+        let later: usize = samples.iter().skip(1).map(|sample| sample.bytes.len()).sum();
+        let head = (bytes.len() - later) as u64;
+        Ok((bytes, head))
     }
 }
 

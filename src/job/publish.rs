@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::format::playlist_write::{self, Bandwidth, Key, Segment, Text, Track, Variant};
+use crate::format::playlist_write::{self, Bandwidth, I_FRAMES, Key, Segment, Text, Track, Variant};
 use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::plan::audio::AudioRendition;
@@ -77,6 +77,10 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
         let text = playlist_write::media(target_duration(work), map, &rendition.segments);
         objects.push(write(work, &format!("{folder}/index.m3u8"), text.into_bytes(), PLAYLIST).await?);
         fault::point("playlist-stored");
+        if work.settings.i_frames && is_picture(work, folder) {
+            let text = playlist_write::i_frames(target_duration(work), map, &rendition.segments);
+            objects.push(write(work, &format!("{folder}/{I_FRAMES}"), text.into_bytes(), PLAYLIST).await?);
+        }
     }
     for subtitle::Finished { rendition, objects: segments, playlist, .. } in texts {
         objects.extend(segments);
@@ -150,6 +154,7 @@ fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendit
                 file: file.into(),
                 seconds: object.seconds,
                 bytes: object.bytes,
+                head: object.head,
                 key: key(work, folder, file),
             };
             renditions.entry(folder.into()).or_default().segments.push(segment);
@@ -159,7 +164,7 @@ fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendit
     for (folder, rendition) in &mut renditions {
         rendition.segments.sort_by(|a, b| a.file.cmp(&b.file));
         rendition.bandwidth = playlist_write::bandwidth(target, &rendition.segments);
-        let is_video = work.plan.video.iter().any(|video| video.name == *folder);
+        let is_video = is_picture(work, folder);
         let numbered =
             rendition.segments.iter().zip(0_u64..).all(|(segment, number)| number_of(&segment.file) == number);
         let all = !is_video || rendition.segments.len() as u64 == work.plan.grid.segments();
@@ -168,6 +173,10 @@ fn assemble(work: &Work<'_>, chunks: &[Chunk]) -> Result<BTreeMap<String, Rendit
         }
     }
     Ok(renditions)
+}
+
+fn is_picture(work: &Work<'_>, folder: &str) -> bool {
+    work.plan.video.iter().any(|video| video.name == folder)
 }
 
 fn number_of(file: &str) -> u64 {
@@ -196,7 +205,9 @@ fn variants<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>)
     let variant = |rendition: &'a ladder::Rendition| {
         let made = renditions.get(&rendition.name)?;
         let frame_rate = work.plan.grid.rate.as_f64();
-        Some(Variant { rendition, codec: &made.codec, frame_rate, bandwidth: made.bandwidth })
+        let i_frames =
+            work.settings.i_frames.then(|| playlist_write::i_frame_bandwidth(target_duration(work), &made.segments));
+        Some(Variant { rendition, codec: &made.codec, frame_rate, bandwidth: made.bandwidth, i_frames })
     };
     work.plan.video.iter().filter_map(variant).collect()
 }
@@ -315,6 +326,7 @@ pub(super) async fn write(work: &Work<'_>, name: &str, bytes: Vec<u8>, serving: 
         bytes: bytes.len() as u64,
         sha256: hex::encode(Sha256::digest(&bytes)),
         seconds: 0.0,
+        head: 0,
     };
     let _permit = work.cx.lanes.upload.acquire(work.rank, 1).await;
     work.cx.storage.write(&format!("{}/{name}", work.target().place), bytes.into(), &serving.into()).await?;

@@ -90,7 +90,7 @@ async fn store<'a>(work: &Work<'_>, rendition: &'a SubtitleRendition, cues: &[Cu
         let file = format!("{number:05}.vtt");
         let seconds = span.1 - span.0;
         let object = publish::write(work, &format!("{}/{file}", rendition.folder), text.into_bytes(), TEXT).await?;
-        segments.push(Segment { file, seconds, bytes: object.bytes, key: None });
+        segments.push(Segment { file, seconds, bytes: object.bytes, key: None, head: 0 });
         objects.push(Object { seconds, ..object });
     }
     let longest = segments.iter().map(|segment| segment.seconds).fold(1.0, f64::max);

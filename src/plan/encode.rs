@@ -154,25 +154,41 @@ pub fn piece(
     arguments
 }
 
-/// One audio rendition, whole: stereo AAC that begins with the picture and ends with it.
-pub fn audio(
-    source: &Path,
-    plan: &HlsPlan,
-    rendition: (usize, &AudioRendition),
-    settings: &HlsSettings,
-    folder: &Path,
-) -> Vec<OsString> {
-    let (number, track) = rendition;
+/// Measures the loudness of what [`audio`] is going to make.
+pub fn loudness(source: &Path, plan: &HlsPlan, track: &AudioRendition) -> Vec<OsString> {
+    let graph = format!("{},loudnorm=print_format=json[a]", sound(plan, track, ""));
+    let mut arguments = opening();
+    arguments.extend(words("-copyts"));
+    arguments.extend(reading(source));
+    arguments.extend(["-filter_complex".into(), graph.into()]);
+    arguments.extend(words("-map [a] -vn -sn -dn -f null -"));
+    arguments
+}
+
+/// The samples of an audio rendition: stereo, from the first picture to the end of the last. `then` may change them.
+fn sound(plan: &HlsPlan, track: &AudioRendition, then: &str) -> String {
     let samples = samples(plan.grid.seconds());
     let first = signed_samples(plan.start);
     // Time stamps in disorder would cut the sound to pieces: it is taken in one piece then.
     let stamps = if track.timed { String::new() } else { format!("asetpts=N/SR/TB+{:.6}/TB,", plan.start) };
     // `async=1` fills holes and cuts overlaps by the time stamps, and never stretches.
-    let graph = format!(
+    format!(
         "[0:{}]{stamps}aresample={SAMPLE_RATE}:async=1:min_hard_comp={MOST_OFF}:first_pts={first},\
-         aformat=sample_fmts=fltp:channel_layouts=stereo,apad,atrim=end_sample={samples},asetpts=N/SR/TB[a]",
+         aformat=sample_fmts=fltp:channel_layouts=stereo,{then}apad,atrim=end_sample={samples},asetpts=N/SR/TB",
         track.index
-    );
+    )
+}
+
+/// One audio rendition, whole: stereo AAC that begins with the picture and ends with it, `gain` decibels louder.
+pub fn audio(
+    source: &Path,
+    plan: &HlsPlan,
+    (number, track, gain): (usize, &AudioRendition, f64),
+    settings: &HlsSettings,
+    folder: &Path,
+) -> Vec<OsString> {
+    let louder = if gain == 0.0 { String::new() } else { format!("volume={gain:.2}dB:precision=float,") };
+    let graph = format!("{}[a]", sound(plan, track, &louder));
     let mut arguments = opening();
     arguments.extend(words("-copyts"));
     arguments.extend(reading(source));
@@ -330,7 +346,7 @@ fn svt_preset(preset: &str) -> u32 {
 }
 
 /// `info` is needed for the decoded frames and the CPU time; `level` tells errors from talk.
-fn opening() -> Vec<OsString> {
+pub(super) fn opening() -> Vec<OsString> {
     // The rate of errors at which ffmpeg gives up means little: we judge by what came out.
     words(
         "-hide_banner -nostdin -y -loglevel level+info -nostats -benchmark -max_error_rate 1 \
@@ -338,7 +354,7 @@ fn opening() -> Vec<OsString> {
     )
 }
 
-fn reading(source: &Path) -> Vec<OsString> {
+pub(super) fn reading(source: &Path) -> Vec<OsString> {
     let mut arguments = words("-protocol_whitelist file,pipe -format_whitelist");
     arguments.extend([DEMUXERS.into(), "-codec_whitelist".into(), DECODERS.into(), "-i".into(), file(source)]);
     arguments
@@ -357,7 +373,7 @@ pub fn file(path: &Path) -> OsString {
     text
 }
 
-fn words(text: &str) -> Vec<OsString> {
+pub(super) fn words(text: &str) -> Vec<OsString> {
     text.split_whitespace().map(Into::into).collect()
 }
 
@@ -419,7 +435,7 @@ mod tests {
         let of = |timed| {
             let (folder, name, language) = ("audio-und".into(), "und".into(), "und".into());
             let track = AudioRendition { folder, name, language, default: true, index: 1, timed };
-            line(&audio(Path::new("/s"), &plan, (0, &track), &settings(), Path::new("/w")))
+            line(&audio(Path::new("/s"), &plan, (0, &track, 0.0), &settings(), Path::new("/w")))
         };
         assert!(of(true).contains("[0:1]aresample=48000:async=1"));
         assert!(of(false).contains("[0:1]asetpts=N/SR/TB+0.000000/TB,aresample=48000:async=1"));

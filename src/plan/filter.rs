@@ -55,6 +55,13 @@ pub fn graph(
     graph
 }
 
+/// Turns a picture upright and brings it to the size and colours of `rendition`.
+pub fn set_upright(video: &Video, rendition: &Rendition) -> String {
+    let turned = upright(video).trim_start_matches(',');
+    let scaled = first_scale(video, rendition.width, rendition.height);
+    if turned.is_empty() { scaled.trim_start_matches(',').to_owned() } else { format!("{turned}{scaled}") }
+}
+
 fn upright(video: &Video) -> &'static str {
     match (video.mirrored, video.rotation) {
         (false, 90) => ",transpose=clock",

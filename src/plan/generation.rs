@@ -37,6 +37,12 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
     if settings.dash {
         text.push_str("dash\n");
     }
+    if let Some(loudness) = settings.loudness {
+        text.extend(["loudness ", &loudness.to_string(), "\n"]);
+    }
+    let wishes =
+        [("i-frames\n", settings.i_frames), ("poster\n", settings.poster), ("storyboard\n", settings.storyboard)];
+    text.extend(wishes.into_iter().filter(|wish| wish.1).map(|wish| wish.0));
     if settings.codecs != [Codec::H264] {
         text.extend(settings.codecs.iter().map(|codec| format!("codec {}\n", codec.name())));
     }
@@ -91,6 +97,10 @@ mod tests {
         for other in [
             HlsSettings { container: Container::Fmp4, ..settings() },
             HlsSettings { dash: true, ..settings() },
+            HlsSettings { loudness: Some(-23.0), ..settings() },
+            HlsSettings { i_frames: true, ..settings() },
+            HlsSettings { poster: true, ..settings() },
+            HlsSettings { storyboard: true, ..settings() },
             HlsSettings { codecs: vec![Codec::H264, Codec::Hevc], ..settings() },
         ] {
             assert_ne!(plain, name("abc", &other, "5.1.9"));

@@ -8,6 +8,7 @@ use crate::plan::budget;
 use crate::plan::copy::{self, Top};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, ladder, upright_size};
+use crate::plan::picture;
 use crate::plan::rate::output_rate;
 use crate::plan::settings::{Container, HlsSettings, Limits};
 use crate::plan::subtitle::{self, SubtitleRendition};
@@ -51,6 +52,8 @@ pub struct HlsPlan {
     pub subtitles: Vec<SubtitleRendition>,
     /// Objects that each rendition has besides its segments and its playlist.
     pub headers: u64,
+    /// Objects that the package has besides those of its renditions, the manifest and the pointer.
+    pub extras: u64,
     /// What the user should know, one line each.
     pub warnings: Vec<String>,
 }
@@ -76,8 +79,8 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let subtitles = subtitle::renditions(&media.text);
     let Some(picture) = &media.video else {
         let top = Top::Encoded { because: "there is no picture".into() };
-        let (video, shares) = (Vec::new(), Vec::new());
-        return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, warnings });
+        let (video, shares, extras) = (Vec::new(), Vec::new(), u64::from(settings.dash));
+        return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras, warnings });
     };
     let video = ladder(picture, &settings.rungs, &settings.codecs);
     let edges = match (not_copied, video.first()) {
@@ -89,7 +92,9 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
         Err(because) => (grid, Top::Encoded { because }),
     };
     let shares = budget::shares(&picture.timeline, &grid, start);
-    Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, warnings })
+    let mut plan = HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras: 0, warnings };
+    plan.extras = extras(&plan, settings);
+    Ok(plan)
 }
 
 /// What the user should know of the source; damage is refused unless it is accepted.
@@ -129,6 +134,13 @@ fn span(media: &Media) -> Option<(f64, f64)> {
     Some((start, end - start))
 }
 
+/// What was asked for beside renditions: a manifest of DASH, key frames, pictures.
+fn extras(plan: &HlsPlan, settings: &HlsSettings) -> u64 {
+    let i_frames = if settings.i_frames { plan.video.len() as u64 } else { 0 };
+    let storyboard = if settings.storyboard { picture::storyboard(plan).sheets() + 1 } else { 0 };
+    u64::from(settings.dash) + i_frames + u64::from(settings.poster) + storyboard
+}
+
 impl HlsPlan {
     /// The first of the video renditions that is encoded.
     pub fn first_encoded(&self) -> usize {
@@ -140,7 +152,7 @@ impl HlsPlan {
     pub fn objects(&self) -> u64 {
         let renditions = (self.video.len() + self.audio.len()) as u64;
         let texts = self.subtitles.len() as u64 * (subtitle::segments(&self.grid).len() as u64 + 1);
-        renditions * (self.grid.segments() + 1 + self.headers) + texts + 2
+        renditions * (self.grid.segments() + 1 + self.headers) + texts + self.extras + 2
     }
 
     /// One line for people: `1080p 720p 360p + audio-eng`.
@@ -269,6 +281,10 @@ pub(crate) mod tests {
             container: Container::Ts,
             dash: false,
             codecs: vec![Codec::H264],
+            loudness: None,
+            i_frames: false,
+            poster: false,
+            storyboard: false,
             encryption: None,
             accept_damaged: false,
             limits: Limits { pixels: 1 << 26, streams: 64, seconds: 86_400.0, bytes: 1 << 40 },
@@ -300,6 +316,14 @@ pub(crate) mod tests {
             (plan.grid.frames, plan.grid.segments(), plan.summary().as_str()),
             (250, 2, "1080p 720p 360p (no sound)")
         );
+    }
+
+    #[test]
+    fn every_object_is_counted() {
+        let plain = plan(&media(10.0, |_| true), &settings()).unwrap().objects();
+        let all = HlsSettings { dash: true, i_frames: true, poster: true, storyboard: true, ..settings() };
+        // Three renditions have a playlist of key frames each; the storyboard is one sheet and its cues.
+        assert_eq!(plan(&media(10.0, |_| true), &all).unwrap().objects(), plain + 1 + 3 + 1 + 2);
     }
 
     #[test]

@@ -12,6 +12,8 @@ pub mod hls;
 pub mod ladder;
 pub mod language;
 pub mod level;
+pub mod loudness;
+pub mod picture;
 pub mod piece;
 pub mod rate;
 pub mod settings;

@@ -4,6 +4,7 @@ use crate::model::secret::Secret;
 
 /// Everything that shapes the bytes of a package.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct HlsSettings {
     /// The rungs to make where the source is large enough, in any order.
     pub rungs: Vec<Rung>,
@@ -26,6 +27,14 @@ pub struct HlsSettings {
     pub dash: bool,
     /// The codecs of the picture, a ladder for each.
     pub codecs: Vec<Codec>,
+    /// Loudness that every track of sound gets, in LUFS.
+    pub loudness: Option<f64>,
+    /// Playlists of key frames, for fast forward.
+    pub i_frames: bool,
+    /// A still picture of the video.
+    pub poster: bool,
+    /// Small pictures of all of it, for the time line of a player.
+    pub storyboard: bool,
     /// Encryption, if asked for.
     pub encryption: Option<Encryption>,
     /// Publish what can be decoded of a damaged source, with a warning.

@@ -45,6 +45,14 @@ pub struct Object {
     /// Seconds of media in it; 0 for what is not a segment.
     #[serde(default)]
     pub seconds: f64,
+    /// Bytes up to the end of its first picture, where a playlist of key frames is to lead to it; else 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub head: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// What is kept of a finished chunk.
@@ -180,7 +188,7 @@ mod tests {
     #[tokio::test]
     async fn chunks_are_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let object = Object { name: "720p/00000.ts".into(), bytes: 9, sha256: "ab".into(), seconds: 6.0 };
+        let object = Object { name: "720p/00000.ts".into(), bytes: 9, sha256: "ab".into(), seconds: 6.0, head: 9 };
         let codecs = vec![("720p".into(), "avc1.64001f".into())];
         let chunk = Chunk { codecs, inits: vec![("720p".into(), "cd".into())], objects: vec![object] };
         let journal = Journal::open(folder.path()).await.unwrap();

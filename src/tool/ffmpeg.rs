@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
 use crate::model::fault;
+use crate::plan::loudness::Loudness;
 use crate::tool::child::{ChildError, Order, Output, run};
 
 /// No progress for this long means it hangs. A slow machine still encodes a
@@ -34,6 +35,8 @@ pub struct Report {
     pub errors: Vec<String>,
     /// Pictures or packets it says it could not decode, or only in part.
     pub damaged: u64,
+    /// Loudness, if it was to measure it.
+    pub loudness: Option<Loudness>,
 }
 
 /// What a line of ffmpeg's output means to us.
@@ -43,6 +46,8 @@ enum Line<'a> {
     Cpu(f64),
     OutTime(f64),
     Error(&'a str),
+    Loudness(f64),
+    Peak(f64),
     Damage,
     Talk,
 }
@@ -70,6 +75,8 @@ pub async fn encode(
                 progress(seconds);
                 return true;
             }
+            Line::Loudness(integrated) => report.loudness = Some(Loudness { integrated, peak: f64::NAN }),
+            Line::Peak(peak) => report.loudness = report.loudness.map(|loudness| Loudness { peak, ..loudness }),
             Line::Damage => report.damaged += 1,
             Line::Error(text) if report.errors.len() < 20 => report.errors.push(text.into()),
             _ => {}
@@ -97,6 +104,17 @@ fn read(output: Output, line: &str) -> Line<'_> {
     if let Some((_, times)) = line.split_once("bench: utime=") {
         let numbers = times.split_whitespace().map(|word| word.trim_start_matches("stime=").trim_end_matches('s'));
         return Line::Cpu(numbers.take(2).filter_map(|number| number.parse::<f64>().ok()).sum());
+    }
+    // Lines of `loudnorm`: `"input_i" : "-21.75",`.
+    let measured = |key: &str| {
+        let value = line.trim().strip_prefix(key)?.trim_matches([' ', ':', ',', '"']);
+        value.parse::<f64>().ok()
+    };
+    if let Some(loudness) = measured("\"input_i\"") {
+        return Line::Loudness(loudness);
+    }
+    if let Some(peak) = measured("\"input_tp\"") {
+        return Line::Peak(peak);
     }
     if DAMAGE.iter().any(|words| line.contains(words)) {
         return Line::Damage;
@@ -148,6 +166,8 @@ mod tests {
         assert_eq!(read(Output::Out, "out_time_us=6500000"), Line::OutTime(6.5));
         assert_eq!(read(Output::Out, "out_time_us=N/A"), Line::Talk);
         assert_eq!(read(Output::Err, "[h264 @ 0x5] [error] Invalid NAL"), Line::Error("Invalid NAL"));
+        assert_eq!(read(Output::Err, "\t\"input_i\" : \"-21.75\","), Line::Loudness(-21.75));
+        assert_eq!(read(Output::Err, "\t\"input_tp\" : \"-18.06\","), Line::Peak(-18.06));
         assert_eq!(read(Output::Err, "[info] Stream mapping:"), Line::Talk);
         assert_eq!(read(Output::Err, "[warning] file:a.mp4: corrupt decoded frame in stream 0"), Line::Damage);
         assert_eq!(

@@ -9,6 +9,7 @@ mod browser;
 mod cli;
 mod copy;
 mod corpus;
+mod extras;
 mod inputs;
 mod names;
 mod outputs;

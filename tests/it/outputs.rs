@@ -204,7 +204,7 @@ fn a_dash_manifest_leads_to_all_of_it_and_is_looked_after() {
     seen.dedup();
     assert_eq!(seen, ["aac,235", "h264,150"], "{}", String::from_utf8_lossy(&output.stderr));
     let text = fs::read_to_string(&manifest).unwrap();
-    assert!(text.contains("mediaPresentationDuration=\"PT5.005000S\"") && text.contains("lang=\"deu\""), "{text}");
+    assert!(text.contains("mediaPresentationDuration=\"PT5.005000S\"") && text.contains("lang=\"de\""), "{text}");
     // What is whole is left alone; without its second pointer it is not.
     let source = source();
     let again = |options: &[&str]| {
