@@ -13,6 +13,7 @@ mod inputs;
 mod names;
 mod outputs;
 mod package;
+mod producers;
 mod queue_contract;
 mod support;
 
@@ -21,6 +22,8 @@ mod again;
 #[cfg(feature = "faults")]
 mod broken_tools;
 #[cfg(feature = "faults")]
+mod chaos;
+#[cfg(feature = "faults")]
 mod crash;
 #[cfg(feature = "faults")]
 mod full_disk;
@@ -28,3 +31,5 @@ mod full_disk;
 mod signals;
 mod tidy;
 mod verify;
+#[cfg(feature = "faults")]
+mod worker;

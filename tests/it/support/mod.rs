@@ -3,6 +3,7 @@
 #![cfg_attr(not(feature = "faults"), expect(dead_code, reason = "tests that break things need the feature"))]
 
 pub(crate) mod bench;
+pub(crate) mod brokers;
 pub(crate) mod fake_tools;
 pub(crate) mod media;
 pub(crate) mod oracle;
@@ -10,3 +11,4 @@ pub(crate) mod sandbox;
 pub(crate) mod server;
 pub(crate) mod slow_server;
 pub(crate) mod watch;
+pub(crate) mod yard;
