@@ -1,6 +1,6 @@
 # Each target is enough on a fresh machine: what it needs it sets up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo demo-play test test-browser bench lint clean-demo
+.PHONY: help setup setup-test build demo demo-play test test-browser chaos bench bench-queue lint clean-demo
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,12 @@ test: setup-test ## every test: unit, whole program, faults, browser
 
 test-browser: setup-test ## only the player in a real browser
 	cargo test --locked --features faults --test it browser::
+
+chaos: setup-test ## 500 kills of workers, with brokers killed and stopped too (CHAOS_SEED=N: the same again)
+	CHAOS_KILLS=$${CHAOS_KILLS:-250} cargo test --locked --features faults --test it -- chaos:: --nocapture --test-threads=1
+
+bench-queue: build ## jobs a second against Celery on the same servers, and how long a claim takes
+	@bench/queue.py
 
 bench: build ## measure against the bound and against others, into bench/RESULTS.md (QUICK=1: a short look)
 	@bench/run.sh $(if $(QUICK),--quick)

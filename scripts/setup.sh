@@ -36,6 +36,8 @@ missing_packages() {
     # Stores to test against. Swift and Keystone are started from their Python modules.
     has swift-proxy-server || echo swift-proxy swift-account swift-container swift-object
     [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
+    has redis-server || echo redis-server
+    has php || echo php-cli
 }
 
 install_packages() {
@@ -59,7 +61,21 @@ install_packages() {
     say "installing $packages"
     as_root apt-get -qq update
     # shellcheck disable=SC2086 # The list is meant to split into words.
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $packages >/dev/null
+    without_daemons apt-get -qq install -y --no-install-recommends $packages >/dev/null
+}
+
+# Runs a command of apt so that no server it brings is started: tests start their own.
+without_daemons() {
+    local policy=/usr/sbin/policy-rc.d result=0
+    if [ -e "$policy" ]; then
+        as_root env DEBIAN_FRONTEND=noninteractive "$@"
+        return
+    fi
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+    as_root chmod +x "$policy"
+    as_root env DEBIAN_FRONTEND=noninteractive "$@" || result=$?
+    as_root rm -f "$policy"
+    return "$result"
 }
 
 # The version in the venv as a number such as 20261026, or 0; read from its

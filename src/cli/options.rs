@@ -97,7 +97,7 @@ pub(super) struct EncryptArgs {
 /// Which queue.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct QueueArgs {
-    /// Where jobs wait: `sqlite:PATH`, `redis://HOST` or `amqp://HOST`. A password belongs in `FOREBAY_QUEUE__URL`.
+    /// Where jobs wait: `sqlite:PATH` or `redis://HOST`. A password belongs in `FOREBAY_QUEUE__URL`.
     #[arg(long, value_name = "URL", global = true)]
     queue: Option<String>,
 }
@@ -143,10 +143,13 @@ impl Flags {
         self.text(name, key, on.then(|| "true".to_owned()).as_ref());
     }
 
-    /// Those that a job may have as options.
-    fn options(self) -> BTreeMap<&'static str, String> {
-        let rule = |flag: &Flag| HLS_OPTIONS.iter().find(|rule| rule.setting == flag.key);
-        self.0.into_iter().filter_map(|flag| Some((rule(&flag)?.name, flag.value))).collect()
+    /// All of them as options of a job. What a job cannot say is an error, not a wish that is forgotten.
+    fn options(self) -> Result<BTreeMap<&'static str, String>, Trouble> {
+        let option = |flag: Flag| match HLS_OPTIONS.iter().find(|rule| rule.setting == flag.key) {
+            Some(rule) => Ok((rule.name, flag.value)),
+            None => Err(Trouble::usage(format!("{} cannot be given with a job", flag.name))),
+        };
+        self.0.into_iter().map(option).collect()
     }
 
     /// The settings with these flags on top.
@@ -174,7 +177,7 @@ impl PackageArgs {
     }
 
     /// What was given, as options of a job.
-    pub(super) fn options(&self) -> BTreeMap<&'static str, String> {
+    pub(super) fn options(&self) -> Result<BTreeMap<&'static str, String>, Trouble> {
         let mut flags = Flags::default();
         self.add_to(&mut flags);
         flags.options()
@@ -208,7 +211,7 @@ impl EncryptArgs {
         }
         let mut flags = Flags::default();
         self.add_to(&mut flags)?;
-        Ok(flags.options())
+        flags.options()
     }
 }
 

@@ -150,7 +150,7 @@ fn job(args: &HlsArgs, item: &Item) -> Result<Job, Trouble> {
         force: args.force,
         ..Job::new(Task::Hls, &input, &to)
     };
-    job.options = args.package.options();
+    job.options = args.package.options()?;
     job.options.extend(args.encrypt.options()?);
     if let Some(ladder) = &item.ladder {
         job.options.insert("ladder", ladder.clone());

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Ends the program as `kill -9` would, if `FOREBAY_FAULT_KILL` names this
-/// step (`name` or `name:3` for the third time it is reached).
+/// step (`name` or `name:3` for the third time it is reached). Stops it as
+/// `kill -STOP` would, if `FOREBAY_FAULT_STOP` does.
 #[inline]
 pub fn point(step: &str) {
     #[cfg(feature = "faults")]
@@ -54,6 +55,10 @@ mod real {
     static REACHED: AtomicU64 = AtomicU64::new(0);
 
     pub(super) fn point(step: &str) {
+        if std::env::var("FOREBAY_FAULT_STOP").is_ok_and(|wanted| wanted == step) {
+            let me = rustix::process::getpid();
+            rustix::process::kill_process(me, rustix::process::Signal::STOP).expect("a process may stop itself");
+        }
         let Ok(wanted) = std::env::var("FOREBAY_FAULT_KILL") else { return };
         let (name, time) =
             wanted.split_once(':').map_or((wanted.as_str(), 1), |(name, time)| (name, time.parse().unwrap_or(1)));

@@ -13,6 +13,8 @@ use crate::model::failure::Failure;
 use crate::model::job::Job;
 
 pub mod clock;
+#[cfg(feature = "redis")]
+pub mod redis;
 pub mod sqlite;
 
 /// Entries of a job's log that are kept, the last ones.
@@ -339,8 +341,12 @@ pub async fn open(url: &str, keep: Duration) -> Result<Arc<dyn Queue>, Failure> 
         return Ok(Arc::new(sqlite::Sqlite::open(std::path::Path::new(path), keep).await?));
     }
     let scheme = url.split(':').next().unwrap_or_default();
+    #[cfg(feature = "redis")]
+    if matches!(scheme, "redis" | "rediss") {
+        return Ok(Arc::new(redis::Redis::open(url, keep)?));
+    }
     Err(Failure::permanent(format!("`{}` is not a queue of this version", scheme.escape_debug()))
-        .hint("give sqlite:PATH"))
+        .hint("give sqlite:PATH, or redis://HOST if this build has it"))
 }
 
 /// A number for a job: its time first, so that they sort, then chance.

@@ -14,6 +14,7 @@ mod inputs;
 mod names;
 mod outputs;
 mod package;
+mod producers;
 mod queue_contract;
 #[cfg(feature = "stores")]
 mod storage_contract;
@@ -26,6 +27,8 @@ mod again;
 #[cfg(feature = "faults")]
 mod broken_tools;
 #[cfg(feature = "faults")]
+mod chaos;
+#[cfg(feature = "faults")]
 mod crash;
 #[cfg(feature = "faults")]
 mod full_disk;
@@ -37,3 +40,5 @@ mod verify_damage;
 mod verify_foreign;
 mod verify_packages;
 mod verify_stored;
+#[cfg(feature = "faults")]
+mod worker;

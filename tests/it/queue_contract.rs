@@ -355,24 +355,37 @@ macro_rules! contract {
 
 mod benches {
     use super::{Bench, open};
+    use crate::support::brokers::RedisServer;
 
     pub(super) async fn sqlite() -> Bench {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("queue.db").display());
         Bench { queue: open(&url).await, url, _folder: folder }
     }
+
+    pub(super) async fn redis() -> Bench {
+        let url = tokio::task::spawn_blocking(RedisServer::shared).await.unwrap();
+        Bench { queue: open(&url).await, url, _folder: tempfile::tempdir().unwrap() }
+    }
 }
 
-contract!(sqlite:
-    a_job_is_lent_and_done,
-    two_never_have_the_same,
-    failures_are_tried_again_and_then_dead,
-    what_is_given_back_does_not_count,
-    the_important_and_the_fair_come_first,
-    labels_lead_to_who_has_them,
-    some_begin_later,
-    the_same_wish_is_one_job,
-    waiting_jobs_are_cancelled_and_running_ones_are_told,
-    every_change_is_seen_once,
-    a_lease_that_runs_out_is_lent_anew,
-);
+/// The whole promise.
+macro_rules! whole_contract {
+    ($($backend:ident),*) => {
+        $(contract!($backend:
+            a_job_is_lent_and_done,
+            two_never_have_the_same,
+            failures_are_tried_again_and_then_dead,
+            what_is_given_back_does_not_count,
+            the_important_and_the_fair_come_first,
+            labels_lead_to_who_has_them,
+            some_begin_later,
+            the_same_wish_is_one_job,
+            waiting_jobs_are_cancelled_and_running_ones_are_told,
+            every_change_is_seen_once,
+            a_lease_that_runs_out_is_lent_anew,
+        );)*
+    };
+}
+
+whole_contract!(sqlite, redis);

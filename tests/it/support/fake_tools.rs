@@ -16,6 +16,7 @@ case $mode in
 *-once) mode=${mode%-once}; mkdir MODE.done 2>/dev/null || mode=real;;
 esac
 case $mode in
+murder) case "$*" in *poison*) kill -9 $PPID; sleep 5;; esac;;
 die) kill -9 $$;;
 hang) sleep 1000;;
 mute) exec >&- 2>&-; sleep 1000;;

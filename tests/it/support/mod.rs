@@ -3,6 +3,7 @@
 #![cfg_attr(not(feature = "faults"), expect(dead_code, reason = "tests that break things need the feature"))]
 
 pub(crate) mod bench;
+pub(crate) mod brokers;
 #[cfg(all(feature = "stores", feature = "faults"))]
 pub(crate) mod cutter;
 pub(crate) mod fake_tools;
@@ -14,3 +15,4 @@ pub(crate) mod slow_server;
 #[cfg(feature = "stores")]
 pub(crate) mod stores;
 pub(crate) mod watch;
+pub(crate) mod yard;

@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""Jobs a second through Forebay's queues, against Celery on the same server.
+
+Starts a redis-server of its own on the loopback, installs Celery from PyPI into
+a folder of its own, and prints rates, ratios and the time of a claim.
+`--jobs N`, `--waiting N`, `--only redis|sqlite`, `--debug` (a debug build).
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+HOME = ROOT / "target" / "bench-queue"
+CLAIMERS = 8
+
+TASKS = """
+import os
+from celery import Celery
+app = Celery("tasks", broker=os.environ["BROKER"])
+# Jobs that are not lost with their worker, as ours are not.
+app.conf.update(task_acks_late=True, worker_prefetch_multiplier=4, task_ignore_result=True,
+                broker_connection_retry_on_startup=True, worker_hijack_root_logger=False)
+
+@app.task
+def nothing(number):
+    if number < 0:
+        open(os.environ["DONE"], "w").close()
+"""
+
+SEND = """
+import sys
+from tasks import app, nothing
+with app.producer_pool.acquire(block=True) as producer:
+    for number in range(int(sys.argv[1])):
+        nothing.apply_async((number,), producer=producer)
+    nothing.apply_async((-1,), producer=producer)
+"""
+
+
+def free_port():
+    """A port below those that the kernel gives out."""
+    for port in range(21000, 32000, 7):
+        try:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+            return port
+        except OSError:
+            continue
+    sys.exit("no free port")
+
+
+def wait_for(port, question, answer, seconds=180):
+    end = time.time() + seconds
+    while time.time() < end:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
+                connection.sendall(question)
+                if connection.recv(64).startswith(answer):
+                    return
+        except OSError:
+            pass
+        time.sleep(0.2)
+    sys.exit(f"nothing answers on port {port}")
+
+
+def redis(folder):
+    port = free_port()
+    process = subprocess.Popen(
+        ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--dir", folder, "--save", "",
+         "--appendonly", "yes", "--appendfsync", "always"],
+        stdout=subprocess.DEVNULL, start_new_session=True)
+    wait_for(port, b"PING\r\n", b"+PONG")
+    return process, f"redis://127.0.0.1:{port}/0", f"redis://127.0.0.1:{port}/1"
+
+
+def ours(program, url, jobs):
+    output = subprocess.run([program, url, str(jobs), str(CLAIMERS)], check=True, capture_output=True, text=True)
+    return json.loads(output.stdout)
+
+
+def celery_home():
+    home = HOME / "celery"
+    if not (home / "bin" / "celery").exists():
+        print("installing Celery from PyPI", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", home], check=True)
+        subprocess.run([home / "bin" / "pip", "install", "--quiet", "celery[redis]"], check=True)
+    return home
+
+
+def celery(url, jobs, folder):
+    home = celery_home()
+    pathlib.Path(folder, "tasks.py").write_text(TASKS)
+    pathlib.Path(folder, "send.py").write_text(SEND)
+    done = pathlib.Path(folder, "done")
+    done.unlink(missing_ok=True)
+    environment = dict(os.environ, BROKER=url, DONE=str(done), PYTHONPATH=folder)
+    subprocess.run([home / "bin" / "python3", "send.py", str(jobs)], cwd=folder, env=environment, check=True)
+    cores = str(len(os.sched_getaffinity(0)))
+    begun = time.time()
+    worker = subprocess.Popen(
+        [home / "bin" / "celery", "-A", "tasks", "worker", "-c", cores, "-l", "ERROR", "--without-gossip",
+         "--without-mingle", "--without-heartbeat"],
+        cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    # Its start is in the time; the caller measures that by itself and takes it off.
+    end = begun + 600
+    while not done.exists():
+        if time.time() > end or worker.poll() is not None:
+            worker.kill()
+            sys.exit("Celery does not end:\n" + worker.stdout.read().decode(errors="replace"))
+        time.sleep(0.01)
+    seconds = time.time() - begun
+    worker.terminate()
+    worker.wait()
+    return seconds
+
+
+def build(debug):
+    profile = [] if debug else ["--release"]
+    subprocess.run(["cargo", "build", "--locked", "--quiet", "--example", "queue_bench", *profile], cwd=ROOT, check=True)
+    return ROOT / "target" / ("debug" if debug else "release") / "examples" / "queue_bench"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--waiting", type=int, default=100_000)
+    parser.add_argument("--only", choices=["redis", "sqlite"])
+    parser.add_argument("--debug", action="store_true")
+    args = parser.parse_args()
+    program = build(args.debug)
+    HOME.mkdir(parents=True, exist_ok=True)
+    for name, start in (("redis", redis), ("sqlite", None)):
+        if args.only not in (None, name):
+            continue
+        folder = tempfile.mkdtemp(dir=HOME)
+        process = None
+        try:
+            if start:
+                process, url, other = start(folder)
+            else:
+                url, other = f"sqlite:{folder}/queue.db", None
+            few = ours(program, url, args.jobs)
+            line = f"{name}: {few['submitted-per-second']:.0f} jobs/s in, {few['done-per-second']:.0f} jobs/s out"
+            if other:
+                # One task alone is Celery's start; what the rest takes longer is the work.
+                start_up = celery(other, 0, folder)
+                seconds = celery(other, args.jobs, folder) - start_up
+                rate = args.jobs / seconds
+                line += f"; Celery {rate:.0f} jobs/s out; ratio {few['done-per-second'] / rate:.2f}"
+            print(line, flush=True)
+            many = ours(program, url, args.waiting)
+            print(f"{name}: with {args.waiting} waiting, a claim takes {many['claim-p50-ms']:.1f} ms, "
+                  f"p99 {many['claim-p99-ms']:.1f} ms", flush=True)
+        finally:
+            if process:
+                os.killpg(process.pid, 9)
+                process.wait()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+//! Workers and brokers are killed and stopped at random; no job is lost, and nothing half-made is seen.
+//!
+//! `CHAOS_KILLS` makes it longer, `CHAOS_SEED` makes it the same again.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use forebay::queue::State;
+use rustix::process::Signal;
+
+use crate::support::brokers::RedisServer;
+use crate::support::oracle;
+use crate::support::sandbox::Running;
+use crate::support::yard::{LEASE, PARTS, PATIENCE, Yard, ended};
+
+/// Kills of workers, if nobody wants more.
+const KILLS: usize = 40;
+
+const WORKERS: usize = 3;
+
+/// A worker may have one part in the encoder and one on its way out.
+const WASTE_A_KILL: usize = 2;
+
+/// Chance that can be had again.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+/// A server that can be hurt.
+trait Broker {
+    fn kill_and_start(&mut self);
+    fn signal(&self, signal: Signal);
+    /// The least time between two misfortunes.
+    fn pause(&self) -> Duration;
+}
+
+impl Broker for RedisServer {
+    fn kill_and_start(&mut self) {
+        self.signal(Signal::KILL);
+        self.again("always");
+    }
+
+    fn signal(&self, signal: Signal) {
+        RedisServer::signal(self, signal);
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::from_secs(3)
+    }
+}
+
+/// What was done and what it cost.
+#[derive(Debug, Default)]
+struct Tally {
+    jobs: usize,
+    kills: usize,
+    stops: usize,
+    broker_kills: usize,
+    broker_stops: usize,
+    wasted: usize,
+    attempts: u32,
+    recovery: Duration,
+}
+
+struct Chaos<'a> {
+    yard: &'a Yard,
+    broker: Option<&'a mut dyn Broker>,
+    dice: Dice,
+    ids: Vec<(String, String)>,
+    workers: Vec<(Running, Option<Instant>)>,
+    tally: Tally,
+}
+
+impl Chaos<'_> {
+    fn submit(&mut self, count: usize) {
+        for _ in 0..count {
+            let id = format!("v{}", self.ids.len());
+            let number = self.yard.submit(&self.yard.job(&id, "clip.mp4"));
+            self.ids.push((number, id));
+        }
+    }
+
+    fn worker(&self) -> (Running, Option<Instant>) {
+        (self.yard.worker(&[], &[]), None)
+    }
+
+    fn rage(&mut self, kills: usize) {
+        let mut next_broker = Instant::now() + Duration::from_secs(2);
+        while self.tally.kills < kills {
+            std::thread::sleep(Duration::from_millis(100 + self.dice.below(400)));
+            let chosen = usize::try_from(self.dice.below(WORKERS as u64)).unwrap();
+            for place in 0..self.workers.len() {
+                let (worker, stopped) = &mut self.workers[place];
+                if stopped.is_some_and(|until| until < Instant::now()) {
+                    worker.signal(Signal::CONT);
+                    *stopped = None;
+                }
+                if let Some(run) = worker.ended() {
+                    panic!("a worker ended by itself: {:?} {:?}\n{}", run.code, run.signal, run.stderr);
+                }
+            }
+            let misfortune = self.dice.below(10);
+            if misfortune < 8 {
+                let fresh = self.worker();
+                let mut old = std::mem::replace(&mut self.workers[chosen], fresh);
+                old.0.signal(Signal::KILL);
+                ended(&mut old.0);
+                self.tally.kills += 1;
+            } else if misfortune < 9 && self.workers[chosen].1.is_none() {
+                self.workers[chosen].0.signal(Signal::STOP);
+                self.workers[chosen].1 = Some(Instant::now() + LEASE * 2);
+                self.tally.stops += 1;
+            }
+            if let Some(broker) = self.broker.as_mut().filter(|_| Instant::now() > next_broker) {
+                if (self.tally.broker_kills + self.tally.broker_stops).is_multiple_of(2) {
+                    broker.kill_and_start();
+                    self.tally.broker_kills += 1;
+                } else {
+                    broker.signal(Signal::STOP);
+                    std::thread::sleep(LEASE + Duration::from_secs(1));
+                    broker.signal(Signal::CONT);
+                    self.tally.broker_stops += 1;
+                }
+                next_broker = Instant::now() + broker.pause();
+            }
+            let open = self.yard.records().map(|all| all.iter().filter(|record| !record.state.is_over()).count());
+            if open.is_some_and(|open| open < 2 * WORKERS) {
+                self.submit(2 * WORKERS);
+            }
+        }
+    }
+
+    /// Lets the workers finish, and looks at everything.
+    fn peace(&mut self) -> Result<(), String> {
+        let begun = Instant::now();
+        for (worker, stopped) in &mut self.workers {
+            if stopped.take().is_some() {
+                worker.signal(Signal::CONT);
+            }
+        }
+        for (number, id) in &self.ids {
+            while !self.yard.record(number).state.is_over() {
+                if begun.elapsed() > PATIENCE {
+                    return Err(format!("{id} is not over: {:?}", self.yard.record(number)));
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        self.tally.recovery = begun.elapsed();
+        for (worker, _) in &mut self.workers {
+            worker.signal(Signal::TERM);
+            let run = ended(worker);
+            if run.code != Some(0) {
+                return Err(format!("a worker ends with {:?}: {}", run.code, run.stderr));
+            }
+        }
+        let mut generation = None;
+        for (number, id) in &self.ids {
+            let record = self.yard.record(number);
+            if record.state != State::Done {
+                return Err(format!("{id} is {:?}: {record:?}", record.state));
+            }
+            self.tally.attempts = self.tally.attempts.max(record.attempt);
+            let package = self.yard.package(id)?;
+            if *generation.get_or_insert_with(|| package.generation.clone()) != package.generation {
+                return Err(format!("{id} is another generation"));
+            }
+        }
+        let alive = self.yard.sandbox.alive_after(Duration::from_secs(2));
+        if !alive.is_empty() {
+            return Err(format!("still alive: {alive:?}"));
+        }
+        self.tally.jobs = self.ids.len();
+        let encodes: usize = self.yard.ffmpeg.encodes().values().sum();
+        self.tally.wasted = encodes.saturating_sub(self.ids.len() * PARTS);
+        Ok(())
+    }
+}
+
+fn kills() -> usize {
+    std::env::var("CHAOS_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS)
+}
+
+fn run<'a>(name: &str, yard: &'a Yard, broker: Option<&'a mut dyn Broker>) {
+    let seed = std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok());
+    let seed: u64 = seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos().into());
+    println!("chaos {name}: CHAOS_SEED={seed}");
+    let stop = Arc::new(AtomicBool::new(false));
+    let (stopped, dest) = (Arc::clone(&stop), yard.sandbox.path("dest"));
+    let reader = std::thread::spawn(move || read_all(&dest, &stopped));
+    let mut chaos =
+        Chaos { yard, broker, dice: Dice(seed | 1), ids: Vec::new(), workers: Vec::new(), tally: Tally::default() };
+    chaos.submit(4 * WORKERS);
+    chaos.workers = (0..WORKERS).map(|_| chaos.worker()).collect();
+    chaos.rage(kills());
+    let outcome = chaos.peace();
+    stop.store(true, Ordering::SeqCst);
+    let read = reader.join().unwrap();
+    let tally = chaos.tally;
+    println!("chaos {name}: seed {seed}: {tally:?}");
+    outcome.unwrap_or_else(|problem| panic!("seed {seed}: {problem}"));
+    read.unwrap_or_else(|problem| panic!("seed {seed}: a player would have found: {problem}"));
+    let hurt = tally.kills + (tally.stops + tally.broker_kills + tally.broker_stops) * WORKERS;
+    assert!(tally.wasted <= hurt * WASTE_A_KILL, "seed {seed}: {tally:?}");
+}
+
+/// A player that looks at every pointer all the time.
+fn read_all(dest: &PathBuf, stop: &AtomicBool) -> Result<(), String> {
+    loop {
+        let last = stop.load(Ordering::SeqCst);
+        for folder in std::fs::read_dir(dest).into_iter().flatten().flatten() {
+            oracle::look(&folder.path().join("master.m3u8"))?;
+        }
+        if last {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn nothing_is_lost_on_sqlite() {
+    run("sqlite", &Yard::new(None), None);
+}
+
+#[test]
+fn nothing_is_lost_on_redis() {
+    let mut server = RedisServer::start("always");
+    let yard = Yard::new(Some(server.url(0)));
+    run("redis", &yard, Some(&mut server));
+}

@@ -1,0 +1,177 @@
+//! The programs of `docs/queue.md` are run as they stand there, and what they hand over is a job.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use forebay::model::job::Job;
+use forebay::queue::{self, Asker, End};
+use serde_json::{Value, json};
+
+use crate::support::brokers::RedisServer;
+
+fn page() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/queue.md")).unwrap()
+}
+
+/// The blocks of the page in one language.
+fn blocks(language: &str) -> Vec<String> {
+    let page = page();
+    let begin = format!("```{language}\n");
+    page.split(&begin).skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// Runs a program with the server's address in its environment.
+#[track_caller]
+fn run(program: &str, arguments: &[&str], url: &str) {
+    let output = Command::new(program).args(arguments).env("REDIS", url).output();
+    let output = output.unwrap_or_else(|error| panic!("{program} is missing ({error}): run `make setup-test`"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {said}{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The inputs of the jobs that a worker gets from the queue at `url`.
+fn received(url: &str, count: usize) -> Vec<String> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = queue::open(url, Duration::from_hours(1)).await.unwrap();
+        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new() };
+        let mut inputs = Vec::new();
+        while let Some(claim) = queue.claim(&asker, Duration::from_mins(1)).await.unwrap() {
+            inputs.push(Job::parse(claim.text.as_bytes()).unwrap().input);
+            queue.settle(&claim, &End::Done(json!(null))).await.unwrap();
+        }
+        assert_eq!(inputs.len(), count, "{inputs:?}");
+        inputs
+    })
+}
+
+#[test]
+fn what_the_page_shows_for_redis_works() {
+    let url = RedisServer::shared();
+    let shell = blocks("sh").into_iter().find(|block| block.contains("redis-cli")).unwrap();
+    run("sh", &["-ec", &shell], &url);
+    assert_eq!(received(&url, 2), ["https://example.org/a.mp4", "https://example.org/b.mp4"]);
+    run("python3", &["-c", &blocks("python")[0]], &url);
+    assert_eq!(received(&url, 1), ["https://example.org/python.mp4"]);
+    run("node", &["-e", &blocks("js")[0]], &url);
+    assert_eq!(received(&url, 1), ["https://example.org/node.mp4"]);
+    let php = blocks("php")[0].trim_start_matches("<?php").to_owned();
+    run("php", &["-r", &php], &url);
+    assert_eq!(received(&url, 1), ["https://example.org/php.mp4"]);
+}
+
+#[test]
+fn what_strangers_write_harms_nobody() {
+    let url = RedisServer::shared();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let long = format!("{{\"v\":1,\"title\":\"{}\"}}", "x".repeat(100_000));
+    let deep = "[".repeat(5000);
+    let odd = ["", "{", "[]", "7", r#"{"priority":1e99,"labels":[[]],"tenant":{}}"#, "\u{0}", &long, &deep];
+    for text in odd {
+        let mut command = Command::new("redis-cli");
+        command.args(["-u", &url, "-x", "LPUSH", "forebay:inbox"]).stdin(std::process::Stdio::piped());
+        let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::io::Write::write_all(child.stdin.as_mut().unwrap(), text.as_bytes()).unwrap();
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+    }
+    runtime.block_on(async {
+        let queue = queue::open(&url, Duration::from_hours(1)).await.unwrap();
+        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new() };
+        let mut seen = 0;
+        while let Some(claim) = queue.claim(&asker, Duration::from_mins(1)).await.unwrap() {
+            let failure = Job::parse(claim.text.as_bytes()).unwrap_err();
+            queue.settle(&claim, &End::Dead { why: failure.to_string() }).await.unwrap();
+            seen += 1;
+        }
+        assert_eq!(seen, odd.len());
+        assert_eq!(queue.counts().await.unwrap().dead, odd.len() as u64);
+    });
+}
+
+/// The schema, and what the program reads, are two tellings of one thing.
+#[test]
+fn the_schema_says_what_the_program_reads() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/job.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let ok = json!({ "v": 1, "kind": "hls", "input": "https://a/b.mp4", "to": "/srv/video" });
+    let with = |part: &Value| {
+        let mut job = ok.clone();
+        job.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+        job
+    };
+    let cases = [
+        json!({}),
+        json!({ "id": "a", "title": "x", "priority": 9, "tenant": "t", "key": "k", "labels": ["gpu"], "delay": 1 }),
+        json!({ "attempts": 20, "options": { "ladder": "360p", "two-pass": true, "rotate": 5, "force": true } }),
+        json!({ "options": { "profile": "fast", "segment": "6s", "audio-bitrate": 96, "encrypt": "none" } }),
+        json!({ "options": { "container": "fmp4", "dash": true, "codec": "h264,hevc", "copy": false } }),
+        json!({ "options": { "key-uri": "https://k/{key}", "accept-damaged": false } }),
+        json!({ "v": 2 }),
+        json!({ "kind": "rm" }),
+        json!({ "shell": "x" }),
+        json!({ "id": "../x" }),
+        json!({ "id": "-x" }),
+        json!({ "input": "" }),
+        json!({ "input": "-x" }),
+        json!({ "to": "a\nb" }),
+        json!({ "priority": 10 }),
+        json!({ "priority": 0.5 }),
+        json!({ "tenant": "a b" }),
+        json!({ "tenant": "x".repeat(65) }),
+        json!({ "labels": ["A"] }),
+        json!({ "labels": "gpu" }),
+        json!({ "labels": ["a", "b", "c", "d", "e", "f", "g"] }),
+        json!({ "delay": -1 }),
+        json!({ "attempts": 0 }),
+        json!({ "options": { "scratch": "/" } }),
+        json!({ "options": { "two-pass": "yes" } }),
+        json!({ "options": [] }),
+    ];
+    for case in &cases {
+        let job = with(case);
+        let program = Job::from_value(&job).is_ok();
+        assert_eq!(program, fits(&schema, &job), "{job}");
+    }
+}
+
+/// As much of JSON Schema as ours uses.
+fn fits(schema: &Value, value: &Value) -> bool {
+    let rules = schema.as_object().unwrap();
+    rules.iter().all(|(rule, wanted)| match rule.as_str() {
+        "const" => value == wanted,
+        "enum" => wanted.as_array().unwrap().contains(value),
+        "type" => match wanted.as_str().unwrap() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_i64(),
+            other => panic!("{other}"),
+        },
+        "required" => wanted.as_array().unwrap().iter().all(|name| value.get(name.as_str().unwrap()).is_some()),
+        "properties" => value.as_object().is_none_or(|map| {
+            map.iter().all(|(name, value)| wanted.get(name).is_none_or(|schema| fits(schema, value)))
+        }),
+        "additionalProperties" => {
+            let known = rules["properties"].as_object().unwrap();
+            value.as_object().is_none_or(|map| map.keys().all(|name| known.contains_key(name)))
+        }
+        "items" => value.as_array().is_none_or(|list| list.iter().all(|value| fits(wanted, value))),
+        "maxItems" => value.as_array().is_none_or(|list| list.len() as u64 <= wanted.as_u64().unwrap()),
+        "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= wanted.as_u64().unwrap()),
+        "maxLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 <= wanted.as_u64().unwrap()),
+        "minimum" => value.as_i64().is_none_or(|number| number >= wanted.as_i64().unwrap()),
+        "maximum" => value.as_i64().is_none_or(|number| number <= wanted.as_i64().unwrap()),
+        "pattern" => value.as_str().is_none_or(|text| matches(wanted.as_str().unwrap(), text)),
+        "$schema" | "$id" | "title" | "description" | "default" | "uniqueItems" => true,
+        other => panic!("the schema has `{other}`, which this test does not know"),
+    })
+}
+
+/// Whether a text fits a pattern, by a program that knows them.
+fn matches(pattern: &str, text: &str) -> bool {
+    let script = "process.exit(new RegExp(process.argv[1], 'u').test(process.argv[2]) ? 0 : 1)";
+    Command::new("node").args(["-e", script, "--", pattern, text]).status().unwrap().success()
+}
