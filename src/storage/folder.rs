@@ -68,6 +68,10 @@ impl Folder {
                 StorageError::new(Kind::Unreachable, format!("what was mounted at `{place}` is not there any more"))
                     .hint("mount it again")
             }
+            io::ErrorKind::NotADirectory => {
+                StorageError::new(Kind::Other, format!("{what}: a file stands where a folder should be"))
+                    .hint("move the file away, or give another destination")
+            }
             _ => StorageError::io(&what, &error),
         }
     }
@@ -86,10 +90,7 @@ impl Folder {
     async fn draft(&self, key: &str) -> Result<Draft, StorageError> {
         let (path, root, mount, privacy) = (self.path(key)?, self.root.clone(), self.mount.clone(), self.privacy);
         let begin = move || {
-            if mount.is_some_and(|mount| !mount.holds(&root)) {
-                return Err(io::ErrorKind::NotConnected.into());
-            }
-            file::make_folder(path.parent().unwrap_or(Path::new(".")), privacy)?;
+            make_way(&path, (&root, mount), privacy)?;
             Draft::begin(&path, privacy)
         };
         self.blocking("write", key, begin).await
@@ -141,10 +142,7 @@ impl Storage for Folder {
             // The usual way, whose steps the tests of kills know by name.
             let (root, mount, privacy) = (self.root.clone(), self.mount.clone(), self.privacy);
             let write = move || {
-                if mount.is_some_and(|mount| !mount.holds(&root)) {
-                    return Err(io::ErrorKind::NotConnected.into());
-                }
-                file::make_folder(path.parent().unwrap_or(Path::new(".")), privacy)?;
+                make_way(&path, (&root, mount), privacy)?;
                 file::write(&path, &bytes, privacy)
             };
             self.blocking("write", key, write).await?;
@@ -293,6 +291,18 @@ fn walk(root: &Path, folder: &Path, after: &[String], found: &mut Vec<Stat>) -> 
         }
     }
     Ok(false)
+}
+
+/// Makes the folders above `path`, unless the share they belong on is gone.
+fn make_way(path: &Path, (root, mount): (&Path, Option<Mount>), privacy: Privacy) -> io::Result<()> {
+    if mount.is_some_and(|mount| !mount.holds(root)) {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    file::make_folder(path.parent().unwrap_or(Path::new(".")), privacy).map_err(|error| match error.kind() {
+        // It is a file that stands there: no condition of a write failed.
+        io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
+        _ => error,
+    })
 }
 
 /// `None` for what is not there.
