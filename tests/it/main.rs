@@ -33,3 +33,9 @@ mod verify;
 mod verify_damage;
 mod verify_foreign;
 mod verify_packages;
+#[cfg(feature = "serve")]
+mod web;
+#[cfg(feature = "serve")]
+mod web_guard;
+#[cfg(feature = "serve")]
+mod web_page;
