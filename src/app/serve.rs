@@ -19,7 +19,6 @@ use crate::engine::stop::Stop;
 use crate::engine::worker::{News, Order, Runner, work};
 use crate::model::failure::Failure;
 use crate::scratch::file::Privacy;
-use crate::storage;
 use crate::web::server::Server;
 use crate::web::store::Store;
 use crate::web::{Parts, Service, WebSettings, now};
@@ -90,7 +89,7 @@ pub async fn serve(
         queue: Arc::clone(&queue),
         live: Arc::clone(&live),
         store,
-        keys: Some(storage::open(&keys.to_string_lossy(), Privacy::Private)?),
+        keys: Some(config.stores.open(&keys.to_string_lossy(), Privacy::Private)?),
         service: Arc::new(Checker { config: config.clone(), keys }),
         stop: stop.begin.child_token(),
     };
@@ -126,13 +125,13 @@ fn prepare(request: &ServeRequest, state: &Path) -> Result<(Vec<Flag>, WebSettin
         let path = std::path::absolute(path).map_err(|error| Failure::io("could not find the destination", &error))?;
         path.to_str().map(String::from).ok_or_else(|| Failure::permanent("the destination is not UTF-8"))
     };
+    let is_folder = |to: &str| !to.contains("://") && config.stores.is_folder(to);
     let to = match serve.to.as_str() {
         "" => absolute(&state.join("media").to_string_lossy())?,
-        // A storage of the settings has a colon in its name too.
-        to if to.contains(':') => to.to_owned(),
-        to => absolute(to)?,
+        to if is_folder(to) => absolute(to)?,
+        to => to.to_owned(),
     };
-    let media = (!to.contains(':')).then(|| PathBuf::from(&to));
+    let media = is_folder(&to).then(|| PathBuf::from(&to));
     if let Some(media) = &media {
         make_folder(media, "media")?;
     }

@@ -49,7 +49,7 @@ pub(super) async fn key(
     }
     let hex = name.len() == 2 * KEY && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     let keys = site.keys.as_ref().filter(|_| hex && id::check(&video)).ok_or_else(|| Problem::missing("key"))?;
-    let found = keys.read(&format!("{video}/{name}.key"), KEY as u64).await;
+    let found = keys.load(&format!("{video}/{name}.key"), KEY as u64).await;
     let found = found.map_err(|error| {
         tracing::error!(%error, "a key could not be read");
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, "keys cannot be read now").again_in(5)

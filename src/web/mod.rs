@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::live::Live;
 use crate::model::failure::Failure;
 use crate::queue::Queue;
-use crate::storage::Storage;
+use crate::storage::store::Store as KeyStore;
 
 pub mod store;
 pub mod token;
@@ -98,7 +98,7 @@ pub struct Site {
     /// Signs cookies and grants.
     secret: crate::model::secret::Secret,
     /// Where key files are.
-    keys: Option<Arc<dyn Storage>>,
+    keys: Option<KeyStore>,
     service: Arc<dyn Service>,
     metrics: metrics::Metrics,
     rates: guest::Rates,
@@ -118,7 +118,7 @@ pub struct Parts {
     /// Its own memory.
     pub store: store::Store,
     /// Where key files are.
-    pub keys: Option<Arc<dyn Storage>>,
+    pub keys: Option<KeyStore>,
     /// What it can have done.
     pub service: Arc<dyn Service>,
     /// No more requests after this.
