@@ -1,6 +1,6 @@
 # Each target is enough on a fresh machine: what it needs it sets up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test build demo demo-play test test-browser chaos bench bench-queue lint clean-demo
+.PHONY: help setup setup-test web build serve demo demo-play test test-browser chaos bench bench-queue lint clean-demo
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -11,8 +11,14 @@ setup: ## install what is missing to run Forebay (ffmpeg, yt-dlp)
 setup-test: ## also what the tests need (chromium, node, openssl)
 	@scripts/setup.sh --test
 
-build: setup ## build target/release/forebay
+web: ## build the page of `forebay serve`, where Node.js is there
+	@scripts/web.sh
+
+build: setup web ## build target/release/forebay
 	cargo build --release --locked
+
+serve: build ## open a page on http://127.0.0.1:8080: drop a video, watch it being made, play it
+	@target/release/forebay serve
 
 demo: build ## make a real, encrypted package from real videos over HTTP, and check it
 	@scripts/demo.sh
@@ -20,11 +26,11 @@ demo: build ## make a real, encrypted package from real videos over HTTP, and ch
 demo-play: ## serve what the demo made, to watch it
 	@scripts/demo.sh --play
 
-test: setup-test ## every test: unit, whole program, faults, browser
+test: setup-test web ## every test: unit, whole program, faults, browser
 	cargo test --locked --features faults
 
-test-browser: setup-test ## only the player in a real browser
-	cargo test --locked --features faults --test it browser::
+test-browser: setup-test web ## only what runs in a real browser
+	cargo test --locked --features faults --test it -- browser:: web_page::
 
 chaos: setup-test ## 500 kills of workers, with brokers killed and stopped too (CHAOS_SEED=N: the same again)
 	CHAOS_KILLS=$${CHAOS_KILLS:-250} cargo test --locked --features faults --test it -- chaos:: --nocapture --test-threads=1

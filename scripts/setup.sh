@@ -118,7 +118,7 @@ install_moto() {
 
 install_browser_packages() {
     [ "$browser_home/node_modules/.package-lock.json" -nt "$browser_home/package-lock.json" ] && return 0
-    say "installing hls.js and shaka-player for the browser test"
+    say "installing what the browser tests use"
     # No install scripts: the browser is the system's, nothing else is fetched.
     (cd "$browser_home" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >/dev/null) || return
     touch "$browser_home/node_modules/.package-lock.json"

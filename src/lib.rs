@@ -16,6 +16,7 @@
 //! | [`source`] | places media come from |
 //! | [`job`] | what a job does, top to bottom |
 //! | [`engine`] | runs jobs: dispatcher, events, shutdown |
+//! | `web` | the API, the page and the key server, with the feature `serve` |
 //! | [`config`] | files and environment become checked settings |
 //! | [`app`] | builds the whole program from settings |
 //! | [`cli`] | arguments and everything that is printed |
@@ -39,6 +40,9 @@ pub mod source;
 pub mod job;
 
 pub mod engine;
+
+#[cfg(feature = "serve")]
+pub mod web;
 
 pub mod config;
 

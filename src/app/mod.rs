@@ -5,6 +5,8 @@ pub mod explain;
 pub mod keys;
 pub mod queue;
 pub mod run_job;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod store_check;
 pub mod worker;
 

@@ -14,9 +14,11 @@ use serde_json::{Value, json};
 use super::{keys, lanes, make_folder, source_settings};
 use crate::config::Config;
 use crate::config::layer::{Flag, Surroundings};
+use crate::engine::dispatcher::lane_use;
 use crate::engine::worker::{Order, Runner};
 use crate::job::hls::{self, Outcome};
 use crate::job::{Context, Ids, Lanes};
+use crate::model::event::Usage;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator, Rank};
 use crate::model::job::{Job, Task};
@@ -67,6 +69,20 @@ impl Workshop {
     /// The settings that the workshop began with.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// How busy the lanes are. `at` is the time in seconds, by any clock that does not jump.
+    pub fn usage(&self, at: f64) -> Usage {
+        let lanes = &self.lanes;
+        Usage {
+            at,
+            network: lane_use(&lanes.network),
+            disk: lane_use(&lanes.disk),
+            cpu: lane_use(&lanes.cpu),
+            scratch: lane_use(&lanes.room),
+            upload: lane_use(&lanes.upload),
+            downloaded_bytes: 0,
+        }
     }
 
     /// The settings with the options of the job on top.

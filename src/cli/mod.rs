@@ -14,9 +14,15 @@ mod hls;
 mod jobs;
 mod options;
 mod plan;
+#[cfg(feature = "serve")]
+mod serve;
 mod submit;
+#[cfg(feature = "serve")]
+mod token;
 mod trouble;
 mod verify;
+#[cfg(feature = "serve")]
+mod webhook;
 mod worker;
 
 mod board;
@@ -44,7 +50,8 @@ Environment:
   FOREBAY_<SECTION>__<KEY>  a setting, such as FOREBAY_LANES__DOWNLOADS=8
   FOREBAY_MASTER_KEY        the master key of --encrypt, in hex
   FOREBAY_VERIFY_KEY        the key of the package that verify looks into, in hex
-  FOREBAY_LOG               what to log, such as `debug` or `forebay=trace`";
+  FOREBAY_LOG               what to log, such as `debug` or `forebay=trace`
+  FOREBAY_LOG_FORMAT        `json` for one object a line";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,6 +78,12 @@ enum Command {
     Submit(submit::Args),
     Worker(Box<worker::Args>),
     Jobs(jobs::Args),
+    #[cfg(feature = "serve")]
+    Serve(Box<serve::Args>),
+    #[cfg(feature = "serve")]
+    Token(token::Args),
+    #[cfg(feature = "serve")]
+    Webhook(webhook::Args),
     Doctor(doctor::Args),
     Config(config::Args),
 }
@@ -116,6 +129,12 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Submit(args) => submit::run(&args),
         Command::Worker(args) => worker::run(&args),
         Command::Jobs(args) => jobs::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Token(args) => token::run(&args),
+        #[cfg(feature = "serve")]
+        Command::Webhook(args) => webhook::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
     }
@@ -125,7 +144,12 @@ fn run(command: Command) -> Result<Exit, Trouble> {
 fn start_log() {
     if let Some(filter) = std::env::var("FOREBAY_LOG").ok().filter(|filter| !filter.is_empty()) {
         let filter = tracing_subscriber::EnvFilter::new(filter);
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        if std::env::var("FOREBAY_LOG_FORMAT").is_ok_and(|format| format == "json") {
+            log.json().init();
+        } else {
+            log.init();
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! who set it; [`check`] turns them into a [`Config`] that cannot be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,6 +43,8 @@ pub struct Config {
     pub queue: Queue,
     /// How a worker works.
     pub worker: Worker,
+    /// How the server serves.
+    pub serve: Serve,
     rungs: BTreeMap<String, Rung>,
     ladders: BTreeMap<String, Vec<Rung>>,
     profile: Profile,
@@ -183,6 +186,35 @@ pub struct Worker {
     pub inputs: Vec<String>,
     /// Beginnings of destinations that jobs may name.
     pub outputs: Vec<String>,
+}
+
+/// How the server serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serve {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How people and players reach it.
+    pub public_url: Option<url::Url>,
+    /// Further names under which it may be asked for.
+    pub hosts: BTreeSet<String>,
+    /// Origins of pages that may fetch media and keys.
+    pub origins: BTreeSet<String>,
+    /// Where jobs publish if they do not say; empty is a folder in the state folder.
+    pub to: String,
+    /// Where players find media that are in no folder.
+    pub media_url: Option<url::Url>,
+    /// Everybody may fetch media.
+    pub public_media: bool,
+    /// Largest upload.
+    pub upload_limit: u64,
+    /// Bytes of all uploads together.
+    pub upload_room: u64,
+    /// How long an upload is kept that nobody used.
+    pub upload_keep: Duration,
+    /// Requests a second that one token may send.
+    pub rate: NonZeroU32,
+    /// Hosts of private networks that webhooks may reach.
+    pub private_hosts: BTreeSet<String>,
 }
 
 /// One setting for `forebay config`.

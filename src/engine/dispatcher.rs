@@ -213,7 +213,8 @@ fn last_word(outcome: Result<Outcome, Failure>) -> What {
     }
 }
 
-fn lane_use(lane: &Lane<Rank>) -> LaneUse {
+/// What a lane says of itself.
+pub fn lane_use(lane: &Lane<Rank>) -> LaneUse {
     let stats = lane.stats();
     LaneUse {
         capacity: stats.capacity,

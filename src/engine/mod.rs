@@ -3,6 +3,7 @@
 use crate::model::event::{Event, Usage};
 
 pub mod dispatcher;
+pub mod live;
 pub mod stop;
 pub mod worker;
 

@@ -1,5 +1,6 @@
 //! The words every other module shares. No IO, no clock, no async.
 
+pub mod address;
 pub mod event;
 pub mod failure;
 pub mod fault;

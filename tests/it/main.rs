@@ -40,5 +40,11 @@ mod verify_damage;
 mod verify_foreign;
 mod verify_packages;
 mod verify_stored;
+#[cfg(feature = "serve")]
+mod web;
+#[cfg(feature = "serve")]
+mod web_guard;
+#[cfg(feature = "serve")]
+mod web_page;
 #[cfg(feature = "faults")]
 mod worker;

@@ -17,15 +17,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("source", &["storage", "tool", "format", "plan", "pipeline", "model"]),
     ("job", &["source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("engine", &["job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
+    // Uploads lie in scratch folders, and keys are read from their store.
+    ("web", &["engine", "queue", "storage", "scratch", "model"]),
     ("config", &["source", "storage", "plan", "model"]),
     (
         "app",
         &[
-            "config", "engine", "job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline",
-            "model",
+            "web", "config", "engine", "job", "queue", "source", "storage", "tool", "scratch", "format", "plan",
+            "pipeline", "model",
         ],
     ),
-    ("cli", &["app", "engine", "queue", "config", "job", "source", "plan", "model", "tool"]),
+    ("cli", &["app", "web", "engine", "queue", "config", "job", "source", "plan", "model", "tool"]),
     ("main", &["cli"]),
 ];
 

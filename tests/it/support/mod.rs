@@ -11,6 +11,8 @@ pub(crate) mod media;
 pub(crate) mod oracle;
 pub(crate) mod sandbox;
 pub(crate) mod server;
+#[cfg(feature = "serve")]
+pub(crate) mod site;
 pub(crate) mod slow_server;
 #[cfg(feature = "stores")]
 pub(crate) mod stores;

@@ -179,6 +179,11 @@ impl Running {
         kill_process(pid, signal).unwrap();
     }
 
+    /// What it has said so far on standard error.
+    pub(crate) fn said(&self) -> String {
+        text(&self.err)
+    }
+
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<Run> {
         let status = self.child.try_wait().unwrap()?;

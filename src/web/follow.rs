@@ -1,0 +1,141 @@
+//! Follows the queue: what changed goes into the index and out to the listeners.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::index::Entry;
+use super::summary::summary;
+use super::{Site, now};
+use crate::model::failure::Failure;
+use crate::queue::{Filter, Record, State};
+
+/// How often the queue is asked what changed.
+const BEAT: Duration = Duration::from_millis(250);
+
+/// Jobs that are asked for at once.
+const BATCH: u32 = 500;
+
+/// How often what is old is forgotten.
+const SWEEP: Duration = Duration::from_hours(1);
+
+/// The longest wait for a queue that cannot be reached.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Follows until the server stops.
+pub(super) async fn follow(site: Arc<Site>) {
+    let mut cursor = begin(&site).await;
+    let mut beats = tokio::time::interval(BEAT);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut wait, mut swept, mut counted) = (Duration::ZERO, Instant::now(), Value::Null);
+    let mut drawn = 0;
+    loop {
+        tokio::select! {
+            () = site.stop.cancelled() => return,
+            _ = beats.tick() => {}
+        }
+        let before = cursor;
+        if let Err(failure) = catch_up(&site, &mut cursor).await {
+            wait = (wait * 2).clamp(BEAT, LONGEST_WAIT);
+            tracing::warn!(%failure, "the queue cannot be followed");
+            beats.reset_after(wait);
+            continue;
+        }
+        wait = Duration::ZERO;
+        if cursor != before || counted.is_null() {
+            counted = counts(&site).await;
+            site.hub.send(0, "counts", &counted);
+        }
+        let changed = site.live.changed();
+        if changed != drawn {
+            drawn = changed;
+            site.hub.send(0, "live", &live(&site));
+        }
+        if swept.elapsed() > SWEEP {
+            swept = Instant::now();
+            sweep(&site).await;
+        }
+    }
+}
+
+/// Where to begin: where the last run ended, if the queue still knows of it.
+async fn begin(site: &Site) -> u64 {
+    let address = site.queue.address();
+    let cursor = site.store.cursor(&address).await.unwrap_or(0);
+    if cursor == 0 {
+        return 0;
+    }
+    let last = Filter { state: None, after: Some(cursor - 1), limit: 1 };
+    match site.queue.list(&last).await {
+        Ok(records) if records.is_empty() => {
+            // Another queue lies at the same address: what is known is of the old one.
+            if let Err(failure) = site.store.forget_jobs().await {
+                tracing::warn!(%failure, "the index of jobs could not be emptied");
+            }
+            0
+        }
+        _ => cursor,
+    }
+}
+
+/// Takes in all that changed since `cursor`.
+async fn catch_up(site: &Site, cursor: &mut u64) -> Result<(), Failure> {
+    loop {
+        let filter = Filter { state: None, after: Some(*cursor), limit: BATCH };
+        let records = site.queue.list(&filter).await?;
+        let Some(last) = records.iter().map(|record| record.version).max() else { return Ok(()) };
+        let full = records.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
+        let entries: Vec<Entry> = records.iter().map(|record| entry(site, record)).collect();
+        site.store.take_in(&entries, &site.queue.address(), now()).await?;
+        *cursor = last;
+        let jobs: Vec<Value> = entries.into_iter().map(|entry| entry.summary).collect();
+        site.hub.send(last, "jobs", &json!(jobs));
+        for record in records.iter().filter(|record| record.state == State::Done) {
+            site.uploads.done(record).await;
+        }
+        if !full {
+            return Ok(());
+        }
+    }
+}
+
+fn entry(site: &Site, record: &Record) -> Entry {
+    Entry {
+        id: record.id.clone(),
+        version: record.version,
+        state: record.state,
+        submitted: record.submitted,
+        ended: record.ended,
+        summary: summary(record, &site.settings),
+    }
+}
+
+/// How many jobs there are in each state, by its name.
+pub(super) async fn counts(site: &Site) -> Value {
+    match site.store.job_counts().await {
+        Ok(counts) => counts.into_iter().map(|(state, count)| (state.name().to_owned(), json!(count))).collect(),
+        Err(failure) => {
+            tracing::warn!(%failure, "jobs could not be counted");
+            Value::Null
+        }
+    }
+}
+
+/// The figures of every job that runs here, by its number.
+pub(super) fn live(site: &Site) -> Value {
+    site.live.figures().into_iter().map(|(id, figures)| (id, json!(figures))).collect()
+}
+
+async fn sweep(site: &Site) {
+    site.uploads.sweep().await;
+    let limit = now() - i64::try_from(site.settings.keep).unwrap_or(i64::MAX).saturating_mul(1000);
+    let forgotten = async {
+        site.store.forget_jobs_before(limit).await?;
+        site.store.forget_messages_before(limit).await
+    };
+    if let Err(failure) = forgotten.await {
+        tracing::warn!(%failure, "what is old could not be forgotten");
+    }
+}
