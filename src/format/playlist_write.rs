@@ -199,11 +199,17 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
             ),
         );
     }
+    put_i_frames(&mut text, generation, variants);
+    text
+}
+
+/// The playlists of key frames of the variants that have one.
+fn put_i_frames(text: &mut String, generation: &str, variants: &[Variant<'_>]) {
     for variant in variants {
         let Rendition { name, width, height, .. } = variant.rendition;
         let Some(bandwidth) = variant.i_frames else { continue };
         put(
-            &mut text,
+            text,
             format_args!(
                 "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",RESOLUTION={width}x{height},\
                  URI=\"{generation}/{name}/{I_FRAMES}\"\n",
@@ -211,7 +217,6 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
             ),
         );
     }
-    text
 }
 
 /// The subtitle renditions; gives what the largest needs.
