@@ -14,6 +14,7 @@
 //! | [`storage`] | places that keep objects |
 //! | [`queue`] | holds jobs and lends them to workers |
 //! | [`source`] | places media come from |
+//! | `mail` | messages with pictures |
 //! | [`job`] | what a job does, top to bottom |
 //! | [`engine`] | runs jobs: dispatcher, events, shutdown |
 //! | [`config`] | files and environment become checked settings |
@@ -35,6 +36,9 @@ pub mod storage;
 pub mod queue;
 
 pub mod source;
+
+#[cfg(feature = "photos")]
+pub mod mail;
 
 pub mod job;
 

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod explain;
 pub mod keys;
+#[cfg(feature = "photos")]
+pub mod photos;
 pub mod queue;
 pub mod run_job;
 pub mod worker;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::failure::Failure;
+use crate::plan::photo::PhotoSettings;
 use crate::plan::settings::{Codec, Container, Encryption, HlsSettings, Limits, Method, Profile, Rung};
 use crate::storage::open::{Stores, Variables};
 
@@ -32,6 +33,10 @@ pub struct Config {
     pub network: Network,
     /// What is refused.
     pub limits: Limits,
+    /// How pictures are to be.
+    pub photos: PhotoSettings,
+    /// How messages are sent.
+    pub mail: Mail,
     /// The programs we start.
     pub tools: Tools,
     /// The places that keep objects.
@@ -131,6 +136,27 @@ pub struct Network {
     pub connections_per_file: NonZeroU32,
     /// What to ask yt-dlp for.
     pub format: String,
+}
+
+/// How messages are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The server's name; empty if there is none.
+    pub server: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected: `starttls`, `implicit` or `none`.
+    pub tls: String,
+    /// A file of certificates that are trusted too.
+    pub authority: Option<PathBuf>,
+    /// Who to log in as; empty if nobody.
+    pub user: String,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The sender's address.
+    pub from: String,
+    /// Most bytes of a message.
+    pub limit: u64,
 }
 
 /// The programs we start: paths, or bare names that are looked up in `PATH`.

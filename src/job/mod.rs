@@ -8,6 +8,8 @@ pub mod done;
 pub mod early;
 pub mod hls;
 pub mod pack;
+#[cfg(feature = "photos")]
+pub mod photo;
 pub mod piece;
 pub mod publish;
 pub mod verify;

@@ -66,7 +66,7 @@ impl Search {
             (Some(quality), _) => Step::Try(quality),
             (None, Some(best)) => Step::Take(best),
             // The forecast may be wrong by a little: the lowest is worth a try unless it is far off.
-            (None, None) if self.bytes_at(bottom) > room * 1.1 => Step::TooLarge(round(self.bytes_at(self.lowest))),
+            (None, None) if self.bytes_at(bottom) > room * 1.25 => Step::TooLarge(round(self.bytes_at(self.lowest))),
             (None, None) => Step::Try(bottom),
         }
     }

@@ -13,6 +13,10 @@ mod inputs;
 mod names;
 mod outputs;
 mod package;
+#[cfg(all(feature = "faults", feature = "photos"))]
+mod photo;
+#[cfg(all(feature = "faults", feature = "photos"))]
+mod photo_mail;
 mod queue_contract;
 #[cfg(feature = "stores")]
 mod storage_contract;

@@ -15,14 +15,15 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage", &["scratch", "format", "plan", "pipeline", "model"]),
     ("queue", &["model"]),
     ("source", &["storage", "tool", "format", "plan", "pipeline", "model"]),
-    ("job", &["source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
+    ("mail", &["scratch", "plan", "pipeline", "model"]),
+    ("job", &["mail", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("engine", &["job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("config", &["source", "storage", "plan", "model"]),
     (
         "app",
         &[
-            "config", "engine", "job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline",
-            "model",
+            "config", "engine", "job", "mail", "queue", "source", "storage", "tool", "scratch", "format", "plan",
+            "pipeline", "model",
         ],
     ),
     ("cli", &["app", "engine", "queue", "config", "job", "source", "plan", "model", "tool"]),
