@@ -33,6 +33,7 @@ missing_packages() {
     has openssl || echo openssl
     # Pictures are made and looked at by other programs than ours.
     has convert || echo imagemagick
+    ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || echo postgresql
     has exiftool || echo libimage-exiftool-perl
     has heif-convert && has heif-enc || echo libheif-examples
     has node || echo nodejs

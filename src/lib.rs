@@ -14,6 +14,7 @@
 //! | [`storage`] | places that keep objects |
 //! | [`queue`] | holds jobs and lends them to workers |
 //! | [`source`] | places media come from |
+//! | [`catalog`] | what is known of moved objects, in SQLite or PostgreSQL |
 //! | `mail` | messages with pictures |
 //! | [`job`] | what a job does, top to bottom |
 //! | [`engine`] | runs jobs: dispatcher, events, shutdown |
@@ -36,6 +37,8 @@ pub mod storage;
 pub mod queue;
 
 pub mod source;
+
+pub mod catalog;
 
 #[cfg(feature = "photos")]
 pub mod mail;

@@ -3,6 +3,8 @@
 pub mod check;
 pub mod explain;
 pub mod keys;
+#[cfg(feature = "stores")]
+pub mod migrate;
 #[cfg(feature = "photos")]
 pub mod photos;
 pub mod queue;

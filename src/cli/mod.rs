@@ -12,6 +12,10 @@ mod config;
 mod doctor;
 mod hls;
 mod jobs;
+#[cfg(feature = "stores")]
+mod migrate;
+#[cfg(feature = "stores")]
+mod migrate_page;
 mod options;
 #[cfg(feature = "photos")]
 mod photo_sheet;
@@ -71,6 +75,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Hls(Box<hls::Args>),
+    #[cfg(feature = "stores")]
+    Migrate(Box<migrate::Args>),
     #[cfg(feature = "photos")]
     Photos(photos::Args),
     Plan(plan::Args),
@@ -118,6 +124,8 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Trouble> {
     match command {
         Command::Hls(args) => hls::run(&args),
+        #[cfg(feature = "stores")]
+        Command::Migrate(args) => migrate::run(&args),
         #[cfg(feature = "photos")]
         Command::Photos(args) => photos::run(&args),
         Command::Plan(args) => plan::run(&args),

@@ -36,6 +36,7 @@ pub(super) fn config(layers: &Layers, cores: NonZeroU64) -> Result<Config, Confi
         network: read.network()?,
         limits: read.limits()?,
         photos: read.photos()?,
+        migrate: read.migrate()?,
         mail: read.mail()?,
         tools: read.tools(),
         stores: read.stores()?,

@@ -35,6 +35,8 @@ pub struct Config {
     pub limits: Limits,
     /// How pictures are to be.
     pub photos: PhotoSettings,
+    /// How objects move from store to store.
+    pub migrate: Migrate,
     /// How messages are sent.
     pub mail: Mail,
     /// The programs we start.
@@ -136,6 +138,17 @@ pub struct Network {
     pub connections_per_file: NonZeroU32,
     /// What to ask yt-dlp for.
     pub format: String,
+}
+
+/// How objects move from store to store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrate {
+    /// Objects on their way at once.
+    pub transfers: u64,
+    /// Most bytes a second, if there is a limit.
+    pub bandwidth: Option<u64>,
+    /// Have ffprobe look into sound and film.
+    pub probe: bool,
 }
 
 /// How messages are sent.

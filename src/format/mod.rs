@@ -17,6 +17,7 @@ pub mod place;
 pub mod playlist;
 pub mod playlist_write;
 pub mod protection;
+pub mod sniff;
 pub mod sps;
 pub mod ts_read;
 pub mod ts_write;

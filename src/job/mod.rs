@@ -7,6 +7,8 @@ pub mod dash;
 pub mod done;
 pub mod early;
 pub mod hls;
+#[cfg(feature = "stores")]
+pub mod migrate;
 pub mod pack;
 #[cfg(feature = "photos")]
 pub mod photo;

@@ -13,6 +13,7 @@ pub mod ladder;
 pub mod language;
 pub mod level;
 pub mod mail;
+pub mod migrate;
 pub mod photo;
 pub mod photo_fit;
 pub mod photo_name;

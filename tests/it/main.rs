@@ -10,6 +10,8 @@ mod cli;
 mod copy;
 mod corpus;
 mod inputs;
+#[cfg(all(feature = "faults", feature = "stores"))]
+mod migrate;
 mod names;
 mod outputs;
 mod package;

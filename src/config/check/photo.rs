@@ -1,7 +1,7 @@
-//! The settings of pictures and of mail.
+//! The settings of pictures, of migrations and of mail.
 
-use super::super::Mail;
 use super::super::error::ConfigError;
+use super::super::{Mail, Migrate};
 use super::Reader;
 use crate::plan::photo::PhotoSettings;
 
@@ -46,6 +46,14 @@ impl Reader<'_> {
             password_file: self.path("mail.password-file"),
             from: self.text("mail.from").into(),
             limit: self.bytes("mail.limit")?,
+        })
+    }
+
+    pub(super) fn migrate(&self) -> Result<Migrate, ConfigError> {
+        Ok(Migrate {
+            transfers: self.whole("migrate.transfers", 1..=1000)?,
+            bandwidth: Some(self.bytes("migrate.bandwidth")?).filter(|&bytes| bytes > 0),
+            probe: self.switch("migrate.probe"),
         })
     }
 

@@ -6,6 +6,8 @@ pub(crate) mod bench;
 pub(crate) mod fake_tools;
 pub(crate) mod media;
 pub(crate) mod oracle;
+#[cfg(all(feature = "faults", feature = "stores"))]
+pub(crate) mod postgres;
 pub(crate) mod sandbox;
 pub(crate) mod server;
 pub(crate) mod slow_server;
