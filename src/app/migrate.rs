@@ -54,7 +54,8 @@ pub async fn migrate(
 ) -> Result<Summary, Failure> {
     let mut stop = Stop::on_signals(config.grace)
         .map_err(|error| Failure::environment(format!("signals cannot be caught: {error}")))?;
-    let state = super::state_folder(request.state.as_deref(), Some(&request.to)).join("migrate");
+    let beside = Some(request.to.as_str()).filter(|to| config.stores.is_folder(to));
+    let state = super::state_folder(request.state.as_deref(), beside).join("migrate");
     super::make_folder(&state, "state")?;
     let taken =
         Lock::take(&state).map_err(|error| Failure::io(&format!("could not lock `{}`", state.display()), &error))?;

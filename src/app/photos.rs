@@ -60,7 +60,8 @@ pub async fn photos(
     let mut stop = Stop::on_signals(config.grace)
         .map_err(|error| Failure::environment(format!("signals cannot be caught: {error}")))?;
     let mailing = mailing(config, &request)?;
-    let state = super::state_folder(request.state.as_deref(), Some(&request.to)).join("photos");
+    let beside = Some(request.to.as_str()).filter(|to| config.stores.is_folder(to));
+    let state = super::state_folder(request.state.as_deref(), beside).join("photos");
     super::make_folder(&state, "state")?;
     let taken =
         Lock::take(&state).map_err(|error| Failure::io(&format!("could not lock `{}`", state.display()), &error))?;
@@ -115,10 +116,10 @@ async fn context(
 }
 
 async fn find(config: &Config, request: &PhotosRequest) -> Result<Found, Failure> {
-    let to = (!request.to.contains("://")).then(|| super::keys::real(Path::new(&request.to)));
+    let to = config.stores.is_folder(&request.to).then(|| super::keys::real(Path::new(&request.to)));
     let mut found = Found::default();
     for input in &request.inputs {
-        if input.contains("://") {
+        if !config.stores.is_folder(input) {
             found.add_store(&config.stores.open(input, Privacy::Private)?).await?;
             continue;
         }

@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
+use forebay::storage::About;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::support::media;
 use crate::support::postgres::Postgres;
 use crate::support::sandbox::{Run, Sandbox};
+use crate::support::stores::{self, open, unique};
 
 const MIGRATE: [&str; 6] = ["migrate", "from", "--to", "to", "--catalog", "catalog.db"];
 
@@ -221,4 +224,67 @@ fn the_tests_would_notice_a_program_that_trusts() {
     sandbox.unset("FOREBAY_FAULT_MUTANT");
     migrate(&sandbox, &[]).expect(0);
     all_is_there(&sandbox);
+}
+
+#[test]
+fn a_bucket_of_s3_arrives_in_swift_with_all_that_is_kept_with_it() {
+    let sandbox = Sandbox::new();
+    let (swift, moto, name) = (stores::swift(), stores::moto(), unique("migrate"));
+    moto.make(&name);
+    swift.make(&name);
+    let (from, to) = (moto.bucket(&name), swift.container(&name));
+    let about = About {
+        content_type: Some("text/x-note".into()),
+        cache_control: Some("max-age=60".into()),
+        metadata: BTreeMap::from([("mood".into(), "good".into())]),
+        ..About::default()
+    };
+    let large = Bytes::from((0..11_000_000_u32).map(|number| (number / 7).to_le_bytes()[0]).collect::<Vec<_>>());
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let mut expected = BTreeMap::new();
+    runtime.block_on(async {
+        let source = open(&from);
+        let mut objects = vec![("large.bin".to_owned(), large.clone()), ("empty".into(), Bytes::new())];
+        objects.push(("odd/gr\u{fc}n & 100% +'x'.txt".into(), Bytes::from_static(b"odd")));
+        objects.extend((0..30).map(|number| (format!("many/{number}"), Bytes::from(format!("object {number}")))));
+        for (key, bytes) in objects {
+            expected.insert(key.clone(), hex::encode(Sha256::digest(&bytes)));
+            source.write(&key, bytes, &about).await.unwrap();
+        }
+    });
+    let port = |port: u16| format!("http://127.0.0.1:{port}");
+    sandbox.config(&format!(
+        "[stores]\npart-size = \"5MiB\"\n[storage.old.s3]\nendpoint = \"{}\"\nbucket = \"{name}\"\n\
+         region = \"us-east-1\"\naccess-key = \"any\"\nsecret-key = \"any\"\n\
+         [storage.new.swift]\nauth-url = \"{}/auth/v1.0\"\ncontainer = \"{name}\"\nuser = \"test:tester\"\n\
+         password = \"testing\"\n",
+        port(moto.port),
+        port(swift.port)
+    ));
+    let move_all = ["migrate", "old:", "--to", "new:", "--catalog", "catalog.db", "--state", "state"];
+    let run = sandbox.start_with(move_all, &[("FOREBAY_FAULT_KILL", "object-recorded:9")]).wait();
+    assert_eq!(run.signal, Some(9), "{}", run.stderr);
+    sandbox.forebay(move_all).expect(0);
+    let rows = sql(&sandbox, "SELECT key, sha256 FROM object");
+    let rows: BTreeMap<String, String> = rows
+        .lines()
+        .map(|line| line.rsplit_once('|').unwrap())
+        .map(|(key, sha256)| (key.into(), sha256.into()))
+        .collect();
+    assert_eq!(rows, expected);
+    runtime.block_on(async {
+        let destination = open(&to);
+        for (key, sha256) in &expected {
+            let (stat, bytes) = destination.load_version(key, 20_000_000).await.unwrap().unwrap();
+            assert_eq!(&hex::encode(Sha256::digest(&bytes)), sha256, "{key}");
+            assert_eq!(stat.about.content_type.as_deref(), Some("text/x-note"), "{key}");
+            assert_eq!(stat.about.metadata.get("mood").map(String::as_str), Some("good"), "{key}");
+        }
+    });
+    let metadata: Value =
+        serde_json::from_str(&sql(&sandbox, "SELECT metadata FROM object WHERE key = 'empty'")).unwrap();
+    assert_eq!((&metadata["mood"], &metadata["cache-control"]), (&"good".into(), &"max-age=60".into()));
+    let run = sandbox.forebay(move_all).expect(0);
+    assert!(run.stderr.contains("33 the same") && !run.stderr.contains("copied"), "{}", run.stderr);
+    sandbox.forebay([&move_all[..], &["--verify-only", "--read-back"]].concat()).expect(0);
 }
