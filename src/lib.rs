@@ -14,6 +14,8 @@
 //! | [`storage`] | places that keep objects |
 //! | [`queue`] | holds jobs and lends them to workers |
 //! | [`source`] | places media come from |
+//! | [`catalog`] | what is known of moved objects, in SQLite or PostgreSQL |
+//! | `mail` | messages with pictures |
 //! | [`job`] | what a job does, top to bottom |
 //! | [`engine`] | runs jobs: dispatcher, events, shutdown |
 //! | `web` | the API, the page and the key server, with the feature `serve` |
@@ -36,6 +38,11 @@ pub mod storage;
 pub mod queue;
 
 pub mod source;
+
+pub mod catalog;
+
+#[cfg(feature = "photos")]
+pub mod mail;
 
 pub mod job;
 

@@ -53,7 +53,7 @@ fn key_folder(wish: &EncryptWish, to: &str, state: &Path) -> Result<PathBuf, Fai
 }
 
 /// Where a path leads, links followed as far as it exists.
-fn real(path: &Path) -> PathBuf {
+pub(super) fn real(path: &Path) -> PathBuf {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
     for above in absolute.ancestors() {
         if let Ok(mut real) = std::fs::canonicalize(above) {

@@ -3,6 +3,10 @@
 pub mod check;
 pub mod explain;
 pub mod keys;
+#[cfg(feature = "stores")]
+pub mod migrate;
+#[cfg(feature = "photos")]
+pub mod photos;
 pub mod queue;
 pub mod run_job;
 #[cfg(feature = "serve")]

@@ -98,7 +98,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
         return if bad_lines.is_empty() { Err(nothing_to_do()) } else { Ok(Exit::Usage) };
     }
     if let Some(file) = &args.run.report {
-        check_report(file)?;
+        super::check_report(file)?;
     }
     let count = items.len() as u64;
     let amount = Amount::of(&args.run);
@@ -175,16 +175,6 @@ fn tell_bad_line(bad: &BadLine, json: bool) {
     if json {
         print_out(&json::bad_line(&bad.place, &bad.message).to_string());
     }
-}
-
-/// A report that cannot be written is better known before the run than after it.
-fn check_report(file: &std::path::Path) -> Result<(), Trouble> {
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
-    if file.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
-        let trouble = Trouble::usage(format!("cannot write a report to `{}`", file.to_string_lossy()));
-        return Err(trouble.hint("give the path of a file in a folder that exists"));
-    }
-    Ok(())
 }
 
 impl Amount {

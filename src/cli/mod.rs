@@ -12,7 +12,15 @@ mod config;
 mod doctor;
 mod hls;
 mod jobs;
+#[cfg(feature = "stores")]
+mod migrate;
+#[cfg(feature = "stores")]
+mod migrate_page;
 mod options;
+#[cfg(feature = "photos")]
+mod photo_sheet;
+#[cfg(feature = "photos")]
+mod photos;
 mod plan;
 #[cfg(feature = "serve")]
 mod serve;
@@ -49,6 +57,7 @@ Exit codes:
 Environment:
   FOREBAY_<SECTION>__<KEY>  a setting, such as FOREBAY_LANES__DOWNLOADS=8
   FOREBAY_MASTER_KEY        the master key of --encrypt, in hex
+  FOREBAY_MAIL_PASSWORD     the password of the mail server
   FOREBAY_VERIFY_KEY        the key of the package that verify looks into, in hex
   FOREBAY_LOG               what to log, such as `debug` or `forebay=trace`
   FOREBAY_LOG_FORMAT        `json` for one object a line";
@@ -73,6 +82,10 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Hls(Box<hls::Args>),
+    #[cfg(feature = "stores")]
+    Migrate(Box<migrate::Args>),
+    #[cfg(feature = "photos")]
+    Photos(photos::Args),
     Plan(plan::Args),
     Verify(verify::Args),
     Submit(submit::Args),
@@ -124,6 +137,10 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<Exit, Trouble> {
     match command {
         Command::Hls(args) => hls::run(&args),
+        #[cfg(feature = "stores")]
+        Command::Migrate(args) => migrate::run(&args),
+        #[cfg(feature = "photos")]
+        Command::Photos(args) => photos::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Submit(args) => submit::run(&args),
@@ -161,6 +178,16 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Trouble> {
     // A read of standard input that nobody waits for must not keep the program.
     runtime.shutdown_timeout(std::time::Duration::from_millis(100));
     Ok(result)
+}
+
+/// A report that cannot be written is better known before the run than after it.
+fn check_report(file: &std::path::Path) -> Result<(), Trouble> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if file.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+        let trouble = Trouble::usage(format!("cannot write a report to `{}`", file.to_string_lossy()));
+        return Err(trouble.hint("give the path of a file in a folder that exists"));
+    }
+    Ok(())
 }
 
 /// A line to standard output. A reader that is gone is no error.

@@ -139,7 +139,8 @@ impl Flags {
         self.0
     }
 
-    fn switch(&mut self, name: &'static str, key: &'static str, on: bool) {
+    /// A setting that is on.
+    pub(super) fn switch(&mut self, name: &'static str, key: &'static str, on: bool) {
         self.text(name, key, on.then(|| "true".to_owned()).as_ref());
     }
 

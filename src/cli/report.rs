@@ -156,19 +156,24 @@ impl Report {
             self.samples.push(summary.usage);
         }
         let page = report_page::page(&self, summary, to);
-        let mut fresh = file.as_os_str().to_owned();
-        fresh.push(".part");
-        let write = || {
-            let mut part = std::fs::File::create(&fresh)?;
-            part.write_all(page.as_bytes())?;
-            part.sync_all()?;
-            std::fs::rename(&fresh, file)
-        };
-        write().map_err(|error| {
-            let shown = file.to_string_lossy();
-            Trouble::environment(format!("could not write the report `{shown}`")).because(&error)
-        })
+        write_page(file, &page)
     }
+}
+
+/// Writes a page; a file of that name stays whole until the new one is.
+pub(super) fn write_page(file: &Path, page: &str) -> Result<(), Trouble> {
+    let mut fresh = file.as_os_str().to_owned();
+    fresh.push(".part");
+    let write = || {
+        let mut part = std::fs::File::create(&fresh)?;
+        part.write_all(page.as_bytes())?;
+        part.sync_all()?;
+        std::fs::rename(&fresh, file)
+    };
+    write().map_err(|error| {
+        let shown = file.to_string_lossy();
+        Trouble::environment(format!("could not write the report `{shown}`")).because(&error)
+    })
 }
 
 impl Row {

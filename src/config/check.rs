@@ -36,6 +36,9 @@ pub(super) fn config(layers: &Layers, cores: NonZeroU64) -> Result<Config, Confi
         hls: read.hls(&ladders, &rungs)?,
         network: read.network()?,
         limits: read.limits()?,
+        photos: read.photos()?,
+        migrate: read.migrate()?,
+        mail: read.mail()?,
         tools: read.tools(),
         stores: read.stores()?,
         grace: read.time("shutdown.grace", 0.0..=3600.0)?,
@@ -447,6 +450,8 @@ fn rung_of_table(table: &Table) -> Result<Rung, Complaint> {
         max_kbps: whole("max-bitrate", 16..=1_000_000)?,
     })
 }
+
+mod photo;
 
 #[cfg(test)]
 mod tests;

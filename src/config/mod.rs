@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::failure::Failure;
+use crate::plan::photo::PhotoSettings;
 use crate::plan::settings::{Codec, Container, Encryption, HlsSettings, Limits, Method, Profile, Rung};
 use crate::storage::open::{Stores, Variables};
 
@@ -33,6 +34,12 @@ pub struct Config {
     pub network: Network,
     /// What is refused.
     pub limits: Limits,
+    /// How pictures are to be.
+    pub photos: PhotoSettings,
+    /// How objects move from store to store.
+    pub migrate: Migrate,
+    /// How messages are sent.
+    pub mail: Mail,
     /// The programs we start.
     pub tools: Tools,
     /// The places that keep objects.
@@ -143,6 +150,38 @@ pub struct Network {
     pub connections_per_file: NonZeroU32,
     /// What to ask yt-dlp for.
     pub format: String,
+}
+
+/// How objects move from store to store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Migrate {
+    /// Objects on their way at once.
+    pub transfers: u64,
+    /// Most bytes a second, if there is a limit.
+    pub bandwidth: Option<u64>,
+    /// Have ffprobe look into sound and film.
+    pub probe: bool,
+}
+
+/// How messages are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The server's name; empty if there is none.
+    pub server: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is protected: `starttls`, `implicit` or `none`.
+    pub tls: String,
+    /// A file of certificates that are trusted too.
+    pub authority: Option<PathBuf>,
+    /// Who to log in as; empty if nobody.
+    pub user: String,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// The sender's address.
+    pub from: String,
+    /// Most bytes of a message.
+    pub limit: u64,
 }
 
 /// The programs we start: paths, or bare names that are looked up in `PATH`.

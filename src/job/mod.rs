@@ -7,7 +7,11 @@ pub mod dash;
 pub mod done;
 pub mod early;
 pub mod hls;
+#[cfg(feature = "stores")]
+pub mod migrate;
 pub mod pack;
+#[cfg(feature = "photos")]
+pub mod photo;
 pub mod pictures;
 pub mod piece;
 pub mod publish;

@@ -1,5 +1,6 @@
 //! The work folder of a run: durable files, the journal, and who may use it.
 
+pub mod album;
 pub mod file;
 pub mod journal;
 pub mod lock;

@@ -31,7 +31,7 @@ const KEPT_LINES: usize = 40;
 const LONGEST_LINE: usize = 64 * 1024;
 
 /// Variables with secrets that no child has any business with.
-const SECRETS: [&str; 2] = ["FOREBAY_MASTER_KEY", "FOREBAY_VERIFY_KEY"];
+const SECRETS: [&str; 3] = ["FOREBAY_MASTER_KEY", "FOREBAY_VERIFY_KEY", "FOREBAY_MAIL_PASSWORD"];
 
 /// What to run. Arguments go to the program as they are; no shell sees them.
 #[derive(Clone, Debug)]

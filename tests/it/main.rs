@@ -11,9 +11,15 @@ mod copy;
 mod corpus;
 mod extras;
 mod inputs;
+#[cfg(all(feature = "faults", feature = "stores"))]
+mod migrate;
 mod names;
 mod outputs;
 mod package;
+#[cfg(all(feature = "faults", feature = "photos"))]
+mod photo;
+#[cfg(all(feature = "faults", feature = "photos"))]
+mod photo_mail;
 mod producers;
 mod queue_contract;
 #[cfg(feature = "stores")]

@@ -15,7 +15,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("storage", &["scratch", "format", "plan", "pipeline", "model"]),
     ("queue", &["model"]),
     ("source", &["storage", "tool", "format", "plan", "pipeline", "model"]),
-    ("job", &["source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
+    ("catalog", &["plan", "model"]),
+    ("mail", &["scratch", "plan", "pipeline", "model"]),
+    ("job", &["catalog", "mail", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     ("engine", &["job", "queue", "source", "storage", "tool", "scratch", "format", "plan", "pipeline", "model"]),
     // Uploads lie in scratch folders, and keys are read from their store.
     ("web", &["engine", "queue", "storage", "scratch", "model"]),
@@ -23,8 +25,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
-            "web", "config", "engine", "job", "queue", "source", "storage", "tool", "scratch", "format", "plan",
-            "pipeline", "model",
+            "web", "catalog", "config", "engine", "job", "mail", "queue", "source", "storage", "tool", "scratch",
+            "format", "plan", "pipeline", "model",
         ],
     ),
     ("cli", &["app", "web", "engine", "queue", "config", "job", "source", "plan", "model", "tool"]),

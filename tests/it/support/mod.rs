@@ -9,6 +9,8 @@ pub(crate) mod cutter;
 pub(crate) mod fake_tools;
 pub(crate) mod media;
 pub(crate) mod oracle;
+#[cfg(all(feature = "faults", feature = "stores"))]
+pub(crate) mod postgres;
 pub(crate) mod sandbox;
 pub(crate) mod server;
 #[cfg(feature = "serve")]

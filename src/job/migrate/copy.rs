@@ -1,0 +1,229 @@
+//! One object from the source to the destination, checked there.
+
+use bytes::Bytes;
+use futures_util::stream::TryStreamExt as _;
+use sha2::{Digest as _, Sha256};
+
+use super::content::{self, Digests, ScratchFile, Watched};
+use super::facts;
+use super::{Context, run::version};
+use crate::catalog::{Facts, Row};
+use crate::format::sniff;
+use crate::model::failure::Failure;
+use crate::model::fault;
+use crate::pipeline::Rank;
+use crate::pipeline::lane::Permit;
+use crate::plan::migrate::Sign;
+use crate::storage::body::{FileBody, ObjectBody};
+use crate::storage::error::{Kind, StorageError};
+use crate::storage::{About, Stat, WHOLE};
+
+/// Objects up to this size are held in memory.
+const SMALL: u64 = 4 << 20;
+
+/// Times an object is copied anew because it changed meanwhile.
+const CHANGES: u32 = 3;
+
+/// An object on its way.
+pub(super) struct Copy {
+    stat: Stat,
+    sign: Sign,
+    content: Content,
+    digests: Option<Digests>,
+    media_type: Option<&'static str>,
+    facts: Facts,
+    /// What it takes of memory or scratch while it is on its way.
+    room: Option<Permit<Rank>>,
+}
+
+/// Where its bytes are.
+enum Content {
+    /// Not here: they pass through when it is written.
+    Elsewhere,
+    Memory(Bytes),
+    File(ScratchFile),
+}
+
+impl Copy {
+    /// A copy that has not begun.
+    pub(super) fn new(stat: Stat, sign: Sign) -> Self {
+        let content = Content::Elsewhere;
+        Self { stat, sign, content, digests: None, media_type: None, facts: Facts::default(), room: None }
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.stat.key
+    }
+
+    pub(super) fn sign(&self) -> Sign {
+        self.sign
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.stat.bytes
+    }
+
+    /// With digests, and with what the bytes tell, of what is in memory. Computes.
+    pub(super) fn examined(mut self) -> Self {
+        if let Content::Memory(bytes) = &self.content {
+            self.digests = Some(Digests::of(bytes));
+            self.media_type = sniff::media_type(bytes.get(..sniff::HEAD).unwrap_or(bytes));
+            let timeline = std::mem::take(&mut self.facts);
+            self.facts = facts::merged(facts::of_bytes(bytes, self.media_type), timeline);
+        }
+        self
+    }
+
+    /// The row of a copy that is at the destination.
+    pub(super) fn into_row(self) -> Option<Row> {
+        let digests = self.digests?;
+        let about = self.stat.about.clone();
+        let mut metadata = about.metadata;
+        let headers = [
+            ("cache-control", about.cache_control),
+            ("content-encoding", about.content_encoding),
+            ("content-disposition", about.content_disposition),
+            ("content-language", about.content_language),
+        ];
+        metadata.extend(headers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        Some(Row {
+            version: version(&self.stat),
+            bytes: self.stat.bytes,
+            content_type: about.content_type,
+            media_type: self.media_type.map(Into::into),
+            modified: about.modified.or(self.stat.stored).map(|time| time.to_string()),
+            md5: digests.md5,
+            sha256: digests.sha256,
+            metadata,
+            facts: self.facts,
+            key: self.stat.key,
+        })
+    }
+
+    /// What is to be kept with the copy.
+    fn about(&self) -> About {
+        let modified = self.stat.about.modified.or(self.stat.stored);
+        About { modified, ..self.stat.about.clone() }
+    }
+}
+
+/// Brings the object's bytes here if they are few, or if ffprobe has to look at them.
+pub(super) async fn read(mut copy: Copy, context: &Context) -> Result<Copy, Failure> {
+    let key = copy.stat.key.clone();
+    if copy.stat.bytes <= SMALL {
+        copy.room = Some(context.room.acquire(Rank::default(), copy.stat.bytes.max(1)).await);
+        context.pace.wait(copy.stat.bytes).await;
+        let (stat, bytes) = context.source.load_version(&key, SMALL).await?.ok_or_else(vanished)?;
+        copy.stat = stat;
+        let media_type = sniff::media_type(bytes.get(..sniff::HEAD).unwrap_or(&bytes));
+        if media_type.is_some_and(sniff::has_timeline) {
+            copy.facts = facts::of_media_bytes(&bytes, context).await;
+        }
+        copy.content = Content::Memory(bytes);
+        return Ok(copy);
+    }
+    copy.stat = context.source.stat(&key).await?.ok_or_else(vanished)?;
+    let head = head(&copy.stat, context).await?;
+    copy.media_type = sniff::media_type(head.get(..sniff::HEAD).unwrap_or(&head));
+    let timeline = copy.media_type.is_some_and(sniff::has_timeline) && context.ffprobe.is_some();
+    // Media that are larger than scratch go by unseen.
+    if timeline && copy.stat.bytes <= context.disk_room.capacity() {
+        copy.room = Some(context.disk_room.acquire(Rank::default(), copy.stat.bytes).await);
+        let (file, digests) = content::fetch(&copy.stat, context).await?;
+        copy.facts = facts::of_media(file.path(), context).await;
+        (copy.content, copy.digests) = (Content::File(file), Some(digests));
+    } else {
+        copy.room = Some(context.room.acquire(Rank::default(), context.room.capacity() / 4).await);
+        copy.facts = facts::of_head(head, copy.media_type).await;
+    }
+    Ok(copy)
+}
+
+/// The first bytes of a large object.
+async fn head(stat: &Stat, context: &Context) -> Result<Bytes, Failure> {
+    let range = 0..content::HEAD.min(stat.bytes);
+    let reading = context.source.read(&stat.key, range, stat.etag.as_deref()).await?.ok_or_else(vanished)?;
+    let pieces: Vec<Bytes> = reading.stream.try_collect().await.map_err(Failure::from)?;
+    Ok(pieces.concat().into())
+}
+
+/// Stores the object and looks whether it is there as it should be.
+pub(super) async fn write(mut copy: Copy, context: &Context) -> Result<Copy, Failure> {
+    let about = copy.about();
+    match std::mem::replace(&mut copy.content, Content::Elsewhere) {
+        Content::Memory(bytes) => {
+            context.destination.write(&copy.stat.key, bytes, &about).await?;
+        }
+        Content::File(file) => {
+            let body = FileBody::of(file.path()).await?;
+            context.destination.upload(&copy.stat.key, &body, &about).await?;
+        }
+        Content::Elsewhere => pour(&mut copy, context).await?,
+    }
+    copy.room = None;
+    fault::point("object-written");
+    if !fault::mutant("trust-write") {
+        checked(&copy, context).await?;
+    }
+    Ok(copy)
+}
+
+/// Lets a large object pass through; if it changes meanwhile, the new version.
+async fn pour(copy: &mut Copy, context: &Context) -> Result<(), Failure> {
+    let mut changes = 0;
+    loop {
+        let body = Watched::new(ObjectBody::new(context.source.clone(), copy.stat.clone()), context);
+        let about = copy.about();
+        match context.destination.upload(&copy.stat.key, &body, &about).await {
+            Err(error) if error.kind != Kind::Source => return Err(error.into()),
+            outcome => {
+                // A folder does not hold a version still while it is read: a last look tells.
+                let now = context.source.stat(&copy.stat.key).await?.ok_or_else(vanished)?;
+                if now.etag == copy.stat.etag {
+                    outcome?;
+                    copy.digests = Some(body.digests()?);
+                    return Ok(());
+                }
+                if changes == CHANGES {
+                    return Err(Failure::temporary("changes again and again while it is read"));
+                }
+                changes += 1;
+                copy.stat = now;
+            }
+        }
+    }
+}
+
+/// Fails, and removes the copy, unless the destination has what the source gave.
+async fn checked(copy: &Copy, context: &Context) -> Result<(), Failure> {
+    let key = &copy.stat.key;
+    let digests = copy.digests.as_ref().ok_or_else(|| Failure::environment("its digest was not taken"))?;
+    let there = context.destination.stat(key).await?;
+    let right = match &there {
+        Some(there) => there.bytes == copy.stat.bytes && there.md5.as_ref().is_none_or(|md5| *md5 == digests.md5),
+        None => false,
+    };
+    if right && (!context.read_back || sha256_of(key, context).await? == digests.sha256) {
+        return Ok(());
+    }
+    if there.is_some() {
+        context.destination.delete(key).await?;
+    }
+    let what = format!("`{}` did not arrive as it was sent", context.destination.address(key));
+    Err(StorageError::new(Kind::Damaged, what).hint("run the same command again").into())
+}
+
+/// SHA-256 of what the destination has, read back whole.
+pub(super) async fn sha256_of(key: &str, context: &Context) -> Result<String, Failure> {
+    let mut digest = Sha256::new();
+    let reading = context.destination.read(key, WHOLE, None).await?.ok_or_else(vanished)?;
+    let mut stream = reading.stream;
+    while let Some(piece) = stream.try_next().await? {
+        digest = content::computed(move || digest.chain_update(&piece)).await?;
+    }
+    Ok(hex::encode(digest.finalize()))
+}
+
+fn vanished() -> Failure {
+    Failure::temporary("is not there any more")
+}

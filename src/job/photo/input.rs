@@ -1,0 +1,182 @@
+//! Where pictures come from: files, folders, cards, stores.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::model::failure::Failure;
+use crate::plan::photo::{Promise, promise};
+use crate::storage::store::Store;
+
+/// Largest file that is read: an uncompressed picture of the most pixels is smaller.
+const LARGEST: u64 = 2 << 30;
+
+/// Folders within folders, lest a link that leads back is followed for ever.
+const DEEPEST: usize = 64;
+
+/// One picture to be made to fit.
+#[derive(Clone)]
+pub struct Input {
+    /// Where it is.
+    pub place: Place,
+    /// Its path below what the user named, with `/` between.
+    pub path: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Another stamp is another version.
+    pub stamp: String,
+}
+
+/// Where a picture is.
+#[derive(Clone)]
+pub enum Place {
+    /// A file of this machine, by its absolute path.
+    File(PathBuf),
+    /// An object of a store, by its key.
+    Object(Store, String),
+}
+
+/// What was found.
+#[derive(Default)]
+pub struct Found {
+    /// Pictures, in order of their paths.
+    pub inputs: Vec<Input>,
+    /// Raw files, which are left alone.
+    pub raw: u64,
+    /// Other files, which are left alone.
+    pub other: u64,
+    /// What could not be looked at.
+    pub unreadable: Vec<(String, Failure)>,
+}
+
+impl Found {
+    /// Adds a file, or the pictures of a folder and of all folders in it.
+    pub fn add_path(&mut self, path: &Path) -> Result<(), Failure> {
+        let unreadable = |error: &std::io::Error| Failure::io(&format!("could not read `{}`", path.display()), error);
+        let absolute = std::path::absolute(path).map_err(|error| unreadable(&error))?;
+        let metadata = fs::metadata(&absolute).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::permanent(format!("there is no `{}`", path.display())),
+            _ => unreadable(&error),
+        })?;
+        if metadata.is_dir() {
+            return fs::read_dir(&absolute).map_err(|error| unreadable(&error)).map(|_| self.add_folder(&absolute));
+        }
+        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.inputs.push(Input::of_file(absolute, name, &metadata));
+        Ok(())
+    }
+
+    fn add_folder(&mut self, top: &Path) {
+        let mut folders = vec![(top.to_path_buf(), 0)];
+        let begin = self.inputs.len();
+        while let Some((folder, depth)) = folders.pop() {
+            let entries = match fs::read_dir(&folder) {
+                Ok(entries) => entries,
+                Err(error) => {
+                    let failure = Failure::io("could not be read", &error);
+                    self.unreadable.push((folder.display().to_string(), failure));
+                    continue;
+                }
+            };
+            for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
+                let below = path.strip_prefix(top).unwrap_or(&path).to_string_lossy().into_owned();
+                // What a Mac leaves beside every file has the file's ending and is none.
+                let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                match fs::metadata(&path) {
+                    _ if hidden => {}
+                    Ok(metadata) if metadata.is_dir() && depth < DEEPEST => folders.push((path, depth + 1)),
+                    Ok(metadata) if metadata.is_file() && self.wants(&below) => {
+                        self.inputs.push(Input::of_file(path, below, &metadata));
+                    }
+                    Ok(_) => {}
+                    Err(error) => self.unreadable.push((below, Failure::io("could not be looked at", &error))),
+                }
+            }
+        }
+        self.inputs[begin..].sort_by(|a, b| a.path.cmp(&b.path));
+    }
+
+    /// Adds the pictures of a store.
+    pub async fn add_store(&mut self, store: &Store) -> Result<(), Failure> {
+        let begin = self.inputs.len();
+        for stat in store.list("").await? {
+            if self.wants(&stat.key) {
+                let stamp = format!("{} {}", stat.bytes, stat.etag.as_deref().unwrap_or_default());
+                let place = Place::Object(store.clone(), stat.key.clone());
+                self.inputs.push(Input { place, path: stat.key, bytes: stat.bytes, stamp });
+            }
+        }
+        self.inputs[begin..].sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(())
+    }
+
+    /// Whether a name in a folder is a picture's; counts what is left alone.
+    fn wants(&mut self, name: &str) -> bool {
+        match promise(name) {
+            Promise::Picture => return true,
+            Promise::Raw => self.raw += 1,
+            Promise::Other => self.other += 1,
+        }
+        false
+    }
+}
+
+impl Input {
+    fn of_file(path: PathBuf, below: String, metadata: &fs::Metadata) -> Self {
+        let stamp = format!("{} {}.{:09}", metadata.len(), metadata.mtime(), metadata.mtime_nsec());
+        Self { place: Place::File(path), path: below, bytes: metadata.len(), stamp }
+    }
+
+    /// Its address, by which the album knows it.
+    pub fn address(&self) -> String {
+        match &self.place {
+            Place::File(path) => path.display().to_string(),
+            Place::Object(store, key) => store.address(key),
+        }
+    }
+
+    /// Reads it whole.
+    pub async fn read(&self) -> Result<Vec<u8>, Failure> {
+        if self.bytes > LARGEST {
+            return Err(Failure::permanent(format!("has {} bytes, more than any picture", self.bytes)));
+        }
+        match &self.place {
+            Place::Object(store, key) => {
+                let bytes = store.load(key, LARGEST).await?;
+                Ok(bytes.ok_or_else(|| Failure::permanent("is not there any more"))?.into())
+            }
+            Place::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || fs::read(path)).await;
+                let bytes = read.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+                // A card that is pulled out is trouble of this machine, not of each picture.
+                bytes.map_err(|error| Failure::io("could not be read", &error))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_card_is_read_in_order_and_with_all_its_folders() {
+        let card = tempfile::tempdir().unwrap();
+        for name in ["DCIM/101/B.JPG", "DCIM/100/A.jpg", "DCIM/100/._A.jpg", "DCIM/100/A.CR2", "MISC/x.txt"] {
+            let path = card.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::File::create(path).unwrap();
+        }
+        std::os::unix::fs::symlink(card.path(), card.path().join("DCIM/loop")).unwrap();
+        let mut found = Found::default();
+        found.add_path(&card.path().join("DCIM/100")).unwrap();
+        found.add_path(&card.path().join("DCIM/101/B.JPG")).unwrap();
+        let paths: Vec<_> = found.inputs.iter().map(|input| input.path.as_str()).collect();
+        assert_eq!((paths, found.raw, found.other), (vec!["A.jpg", "B.JPG"], 1, 0));
+        assert!(found.add_path(&card.path().join("nothing")).is_err());
+        let mut all = Found::default();
+        all.add_path(card.path()).unwrap();
+        assert_eq!(all.inputs.first().map(|input| input.path.as_str()), Some("DCIM/100/A.jpg"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Which pictures are done: what was made of which source, under which name, and whom it was mailed to.
+//!
+//! A name is noted before its picture is written, so that a run that is killed
+//! in between finds its own file again and does not make a second one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+
+use crate::model::failure::Failure;
+
+const TABLES: [&str; 2] = [
+    "CREATE TABLE IF NOT EXISTS picture (
+        destination TEXT NOT NULL,
+        source TEXT NOT NULL,
+        name TEXT NOT NULL,
+        stamp TEXT NOT NULL,
+        settings TEXT NOT NULL,
+        bytes INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        PRIMARY KEY (destination, source)
+    ) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS mailed (
+        recipients TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (recipients, sha256)
+    ) STRICT, WITHOUT ROWID",
+];
+
+/// What is noted of one picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Picture {
+    /// Its name at the destination.
+    pub name: String,
+    /// Which version of the source it was made of; empty while it is only named.
+    pub stamp: String,
+    /// With which settings.
+    pub settings: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+}
+
+/// The pictures of one destination.
+#[derive(Clone, Debug)]
+pub struct Album {
+    pool: SqlitePool,
+    destination: String,
+}
+
+impl Album {
+    /// Opens or makes `photos.db` in `folder`, and looks at the pictures of `destination`.
+    pub async fn open(folder: &Path, destination: &str) -> Result<Self, Failure> {
+        let options = SqliteConnectOptions::new()
+            .filename(folder.join("photos.db"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(10));
+        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failure)?;
+        for table in TABLES {
+            sqlx::query(table).execute(&pool).await.map_err(failure)?;
+        }
+        Ok(Self { pool, destination: destination.into() })
+    }
+
+    /// What is noted of `source`.
+    pub async fn find(&self, source: &str) -> Result<Option<Picture>, Failure> {
+        let row = sqlx::query(
+            "SELECT name, stamp, settings, bytes, sha256 FROM picture WHERE destination = ? AND source = ?",
+        )
+        .bind(&self.destination)
+        .bind(source)
+        .fetch_optional(&self.pool)
+        .await
+        .map_err(failure)?;
+        Ok(row.map(|row| Picture {
+            name: row.get(0),
+            stamp: row.get(1),
+            settings: row.get(2),
+            bytes: row.get::<i64, _>(3).unsigned_abs(),
+            sha256: row.get(4),
+        }))
+    }
+
+    /// Every name that a picture has, or will have.
+    pub async fn names(&self) -> Result<Vec<String>, Failure> {
+        let rows = sqlx::query("SELECT name FROM picture WHERE destination = ?")
+            .bind(&self.destination)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failure)?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// Notes what was made of `source`, or with an empty stamp what it will be called.
+    pub async fn note(&self, source: &str, picture: &Picture) -> Result<(), Failure> {
+        sqlx::query(
+            "INSERT OR REPLACE INTO picture (destination, source, name, stamp, settings, bytes, sha256) \
+             VALUES (?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&self.destination)
+        .bind(source)
+        .bind(&picture.name)
+        .bind(&picture.stamp)
+        .bind(&picture.settings)
+        .bind(picture.bytes.cast_signed())
+        .bind(&picture.sha256)
+        .execute(&self.pool)
+        .await
+        .map_err(failure)?;
+        Ok(())
+    }
+
+    /// Whether a picture with these bytes was mailed to these people.
+    pub async fn was_mailed(&self, recipients: &str, sha256: &str) -> Result<bool, Failure> {
+        let row = sqlx::query("SELECT 1 FROM mailed WHERE recipients = ? AND sha256 = ?")
+            .bind(recipients)
+            .bind(sha256)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failure)?;
+        Ok(row.is_some())
+    }
+
+    /// Notes that the message with these pictures was accepted.
+    pub async fn mailed(&self, recipients: &str, message: &str, sha256s: &[String]) -> Result<(), Failure> {
+        let mut transaction = self.pool.begin().await.map_err(failure)?;
+        for sha256 in sha256s {
+            sqlx::query("INSERT OR REPLACE INTO mailed (recipients, sha256, message) VALUES (?, ?, ?)")
+                .bind(recipients)
+                .bind(sha256)
+                .bind(message)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failure)?;
+        }
+        transaction.commit().await.map_err(failure)
+    }
+
+    /// Flushes and closes the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "fits `map_err`")]
+fn failure(error: sqlx::Error) -> Failure {
+    Failure::environment(format!("the album of pictures cannot be used: {error}"))
+        .hint("check the space and the rights of the state folder, or choose another with --state")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pictures_are_known_after_a_restart_and_by_destination() {
+        let folder = tempfile::tempdir().unwrap();
+        let picture = Picture { name: "a.jpg".into(), stamp: "1".into(), bytes: 7, ..Picture::default() };
+        let album = Album::open(folder.path(), "/out").await.unwrap();
+        album.note("/in/a.jpg", &picture).await.unwrap();
+        album.mailed("ann", "id", &["ab".into()]).await.unwrap();
+        album.close().await;
+        let album = Album::open(folder.path(), "/out").await.unwrap();
+        assert_eq!(album.find("/in/a.jpg").await.unwrap(), Some(picture));
+        assert_eq!(album.names().await.unwrap(), ["a.jpg"]);
+        assert!(album.was_mailed("ann", "ab").await.unwrap() && !album.was_mailed("bob", "ab").await.unwrap());
+        album.close().await;
+        let other = Album::open(folder.path(), "/other").await.unwrap();
+        assert_eq!(other.find("/in/a.jpg").await.unwrap(), None);
+    }
+}
