@@ -25,6 +25,9 @@ as_root() { if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi; }
 missing_packages() {
     has ffmpeg && has ffprobe || echo ffmpeg
     has cc || echo gcc libc6-dev
+    # What libjpeg-turbo, which shrinks pictures, is built with.
+    has cmake || echo cmake
+    has nasm || echo nasm
     has python3 || echo python3
     # venv is there without ensurepip on Debian, and is of no use then.
     python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
@@ -51,9 +54,9 @@ install_packages() {
     [ -n "${packages// /}" ] || return 0
     if ! has apt-get; then
         say "missing: $packages"
-        if has brew; then say "install them: brew install ffmpeg python node openssl; brew install --cask chromium"
-        elif has dnf; then say "install them: sudo dnf install ffmpeg-free gcc python3 nodejs npm openssl chromium"
-        elif has pacman; then say "install them: sudo pacman -S ffmpeg gcc python nodejs npm openssl chromium"
+        if has brew; then say "install them: brew install ffmpeg cmake nasm python node openssl; brew install --cask chromium"
+        elif has dnf; then say "install them: sudo dnf install ffmpeg-free gcc cmake nasm python3 nodejs npm openssl chromium"
+        elif has pacman; then say "install them: sudo pacman -S ffmpeg gcc cmake nasm python nodejs npm openssl chromium"
         else say "install them with this system's package manager (the names are Debian's), then run this again"
         fi
         return 1
