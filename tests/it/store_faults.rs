@@ -1,5 +1,6 @@
 //! Stores that answer badly, late or not at all, and what is bought with it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -141,10 +142,12 @@ fn a_package_is_whole_whenever_it_is_seen() {
             thread::sleep(Duration::from_secs(2));
             cutter.set(Fault::Lost);
         });
-        let first = run_once();
-        assert_eq!(first.code, Some(0), "{}{}", first.stdout, first.stderr);
+        // However the run ends, the poller must, or the test would wait for it for ever.
+        let first = catch_unwind(AssertUnwindSafe(run_once));
         done.store(true, Ordering::SeqCst);
         poller.join().unwrap();
+        let first = first.unwrap_or_else(|panic| resume_unwind(panic));
+        assert_eq!(first.code, Some(0), "{}{}", first.stdout, first.stderr);
     });
     cutter.set(Fault::None);
     let url = format!("http://127.0.0.1:{}/v1/AUTH_test/{container}/films/clip/master.m3u8", stores::swift().port);
