@@ -33,7 +33,7 @@ use super::{FetchContext, Fetched, Record, name};
 pub(super) use self::client::{Client, Input};
 
 /// Bytes of the first request: enough to see what they are, too few to keep others waiting.
-const FIRST: u64 = 128 * 1024;
+const FIRST: u64 = 32 * 1024;
 
 /// A question on the side may take no longer.
 const ASIDE: Duration = Duration::from_secs(10);

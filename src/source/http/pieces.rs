@@ -31,13 +31,14 @@ const SMALLEST: u64 = 128 * 1024;
 const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// How long a piece takes on its connection, more or less.
-const SPAN: Duration = Duration::from_secs(4);
+const SPAN: Duration = Duration::from_secs(2);
 
-/// But so many times as long as the wait for its answer, so that a long line is full nevertheless.
+/// But so many times as long as an answer takes to come, so that a long line is full nevertheless.
 const WAITS: u32 = 8;
 
-/// A piece is at most this part of what was asked for before, so that the head of a file comes in order.
-const PART: u64 = 8;
+/// Where answers come at once, a piece is at most this part of what was asked for before, so that
+/// the head of a file comes in order.
+const PART: u64 = 32;
 
 /// With fewer bytes a try has brought nothing, however often it is repeated.
 const PROGRESS: u64 = 16 * 1024;
@@ -61,8 +62,10 @@ struct Shared {
     at: Option<Url>,
     /// No request before this time: the server asked for it.
     quiet_until: Instant,
-    /// Bytes of the next piece.
-    piece: u64,
+    /// The shortest wait for an answer: the line's own, when nothing else is on it.
+    wait: Duration,
+    /// Bytes a second of one connection.
+    rate: f64,
 }
 
 /// Fetches all that is missing in `part`. `first` is an answer that began at byte 0.
@@ -82,7 +85,7 @@ pub(super) async fn fetch(
     let queue = first_of_all(first.as_ref().and_then(|first| far_index(&first.head, size)), missing);
     let workers = connections.min(size.div_ceil(SMALLEST));
     let at = first.as_ref().map(|first| first.at.clone());
-    let shared = Shared { at, quiet_until: Instant::now(), piece: SMALLEST };
+    let shared = Shared { at, quiet_until: Instant::now(), wait: Duration::MAX, rate: 0.0 };
     let (queue, shared, active) = (Mutex::new(queue), Mutex::new(shared), AtomicU64::new(0));
     let pieces = Pieces { client, input, context, part, size, queue, active, shared };
     let mut first = first;
@@ -162,13 +165,15 @@ impl Pieces<'_> {
 
     /// The next piece, no larger than that all connections have something to do to the end.
     fn next(&self) -> Option<Range<u64>> {
-        let wanted = self.shared().piece;
+        let (rate, wait) = {
+            let shared = self.shared();
+            (shared.rate, shared.wait)
+        };
         let mut queue = self.queue();
         let left: u64 = queue.iter().map(|range| range.end - range.start).sum();
         let even = left / self.client.settings.connections_per_file.max(1);
-        let most = even.min((self.size - left) / PART).max(SMALLEST);
         let mut range = queue.pop_front()?;
-        let end = (range.start + wanted.min(most)).min(range.end);
+        let end = (range.start + length(rate, wait, (self.size - left) / PART).min(even.max(SMALLEST))).min(range.end);
         let piece = range.start..end;
         range.start = end;
         if !range.is_empty() {
@@ -203,8 +208,16 @@ impl Pieces<'_> {
         }
         let answered_at = Instant::now();
         self.pour(&mut response, Vec::new(), piece).await?;
-        self.shared().piece = length(piece.start - start, answered_at - asked_at, answered_at.elapsed());
+        self.learn(piece.start - start, answered_at - asked_at, answered_at.elapsed());
         Ok(())
+    }
+
+    /// Takes note of an answer that took `waited` to come and `poured` to end.
+    #[expect(clippy::cast_precision_loss, reason = "bytes of a piece")]
+    fn learn(&self, bytes: u64, waited: Duration, poured: Duration) {
+        let mut shared = self.shared();
+        shared.wait = shared.wait.min(waited);
+        shared.rate = bytes as f64 / poured.as_secs_f64().max(0.001);
     }
 
     async fn pour(
@@ -230,12 +243,13 @@ impl Pieces<'_> {
     }
 }
 
-/// The bytes of a piece after one whose answer took `waited` to come and `poured` to end.
-#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-fn length(bytes: u64, waited: Duration, poured: Duration) -> u64 {
-    let span = SPAN.max(waited * WAITS);
-    let rate = bytes as f64 / poured.as_secs_f64().max(0.001);
-    ((rate * span.as_secs_f64()) as u64).clamp(SMALLEST, LARGEST)
+/// The bytes of the next piece, at `rate` bytes a second with answers after `wait`, of which there
+/// should be no more than `most`.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
+fn length(rate: f64, wait: Duration, most: u64) -> u64 {
+    let least = wait.min(SPAN) * WAITS;
+    let most = most.max((rate * least.as_secs_f64()) as u64);
+    ((rate * SPAN.max(least).as_secs_f64()) as u64).min(most).clamp(SMALLEST, LARGEST)
 }
 
 /// Where in an MP4 file the index has to lie, by its first bytes, if that is not at its head.
@@ -292,13 +306,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_take_some_seconds_and_more_on_a_long_line() {
+    fn pieces_grow_with_what_is_here_and_are_long_on_a_long_line() {
         let milliseconds = Duration::from_millis;
-        assert_eq!(length(262_144, milliseconds(1), milliseconds(1000)), 1_048_576);
-        assert_eq!(length(262_144, milliseconds(1), milliseconds(100)), 10_485_760);
-        assert_eq!(length(262_144, milliseconds(1000), milliseconds(1000)), 2_097_152);
-        assert_eq!(length(262_144, milliseconds(1), Duration::ZERO), LARGEST);
-        assert_eq!(length(1, milliseconds(1), milliseconds(5000)), SMALLEST);
+        let (thin, fast, many) = (250e3, 5e6, u64::MAX);
+        assert_eq!(length(0.0, Duration::MAX, 0), SMALLEST);
+        assert_eq!(length(thin, milliseconds(1), 200_000), 200_000);
+        assert_eq!(length(thin, milliseconds(1), many), 500_000);
+        assert_eq!(length(fast, milliseconds(1), many), 10_000_000);
+        assert_eq!(length(fast, milliseconds(100), 200_000), 4_000_000);
+        assert_eq!(length(1e9, milliseconds(100), many), LARGEST);
     }
 
     #[test]
