@@ -23,6 +23,7 @@ use crate::engine::dispatcher::{self, SettingsOf};
 use crate::engine::stop::Stop;
 use crate::engine::{Listener, Summary};
 use crate::job::{Context, Lanes};
+use crate::model::address::Reach;
 use crate::model::failure::Failure;
 use crate::model::item::Item;
 use crate::pipeline::lane::Lane;
@@ -132,6 +133,8 @@ fn source_settings(config: &Config) -> SourceSettings {
         max_bytes: config.limits.bytes,
         ytdlp: config.tools.yt_dlp.clone().unwrap_or_default(),
         ytdlp_format: network.format.clone(),
+        // The user of this machine may go wherever the machine can.
+        reach: Reach::Anywhere,
     }
 }
 

@@ -25,7 +25,7 @@ use crate::model::job::{Job, Task};
 use crate::scratch::file::Privacy;
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
-use crate::source::Sources;
+use crate::source::{SourceSettings, Sources};
 use crate::tool::find;
 
 /// Work folders of jobs that nobody came back for are removed after this long.
@@ -110,7 +110,7 @@ impl Workshop {
         let storage = config.stores.open(&job.to, Privacy::Public)?;
         let context = Context {
             lanes: self.lanes.clone(),
-            sources: Sources::new(source_settings(config))?,
+            sources: Sources::new(SourceSettings { reach: config.worker.reach.clone(), ..source_settings(config) })?,
             ffmpeg: find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?,
             destination: storage.address("."),
             storage,

@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::address::Reach;
 use crate::model::failure::Failure;
 use crate::plan::photo::PhotoSettings;
 use crate::plan::settings::{Codec, Container, Encryption, HlsSettings, Limits, Method, Profile, Rung};
@@ -225,6 +226,8 @@ pub struct Worker {
     pub inputs: Vec<String>,
     /// Beginnings of destinations that jobs may name.
     pub outputs: Vec<String>,
+    /// How far downloads of jobs reach.
+    pub reach: Reach,
 }
 
 /// How the server serves.
@@ -252,8 +255,8 @@ pub struct Serve {
     pub upload_keep: Duration,
     /// Requests a second that one token may send.
     pub rate: NonZeroU32,
-    /// Hosts of private networks that webhooks may reach.
-    pub private_hosts: BTreeSet<String>,
+    /// How far webhooks reach.
+    pub reach: Reach,
 }
 
 /// One setting for `forebay config`.

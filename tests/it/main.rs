@@ -39,6 +39,8 @@ mod crash;
 #[cfg(feature = "faults")]
 mod full_disk;
 #[cfg(feature = "faults")]
+mod reach;
+#[cfg(feature = "faults")]
 mod signals;
 mod tidy;
 mod verify;
