@@ -154,7 +154,7 @@ pub struct Network {
 }
 
 /// How objects move from store to store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrate {
     /// Objects on their way at once.
     pub transfers: u64,
@@ -162,6 +162,8 @@ pub struct Migrate {
     pub bandwidth: Option<u64>,
     /// Have ffprobe look into sound and film.
     pub probe: bool,
+    /// The catalog of jobs from a queue; empty if such jobs are not taken.
+    pub catalog: String,
 }
 
 /// How messages are sent.

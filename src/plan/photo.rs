@@ -46,9 +46,8 @@ pub enum Kind {
 pub const HEAD: usize = 32;
 
 /// Endings under which pictures are looked for in folders.
-const ENDINGS: [&str; 15] = [
-    "jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "tif", "tiff", "heic", "heif", "hif", "avif", "gif", "bmp",
-];
+const ENDINGS: [&str; 15] =
+    ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "tif", "tiff", "heic", "heif", "hif", "avif", "gif", "bmp"];
 
 /// Endings of raw files, of which some look like TIFF inside.
 const RAW: [&str; 15] =

@@ -6,6 +6,8 @@
 #![cfg_attr(feature = "faults", expect(clippy::print_stderr, reason = "numbers worth a look with --nocapture"))]
 
 mod browser;
+#[cfg(all(feature = "faults", feature = "photos", feature = "stores"))]
+mod bulk;
 mod cli;
 mod copy;
 mod corpus;
