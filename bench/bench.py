@@ -15,6 +15,7 @@ import time
 import encode
 import makespan
 import measure
+import photos
 from measure import ROOT, WORK
 
 # What the encode must reach: ours, theirs, CPU, wall, bits.
@@ -154,7 +155,10 @@ PARTS = {
     "copying": lambda quick: encode.time_copying(1 if quick else ROUNDS),
     "copying-quality": lambda quick: encode.judge_copying(SAMPLE),
     "makespan": makespan.measure_all,
+    "photos": photos.measure_all,
 }
+# Sections of their own, which are left out until they are measured.
+APART = {"photos": photos.text}
 ROUNDS = 3
 # Prime to the 60, 90 and 180 frames between key frames.
 SAMPLE = 7
@@ -189,7 +193,7 @@ def main():
     WORK.mkdir(parents=True, exist_ok=True)
     scale = "VMAF" if measure.quality_ffmpeg() else "SSIM × 100"
     found = measure_parts(parts, args.quick)
-    if missing := set(PARTS) - set(found):
+    if missing := set(PARTS) - set(APART) - set(found):
         sys.exit(f"not measured yet: {', '.join(sorted(missing))}")
     what = {name: part["what"] for name, part in found.items()}
     clips = [clip | {"verdicts": verdicts} for clip, verdicts in zip(what["times"], what["quality"])]
@@ -198,6 +202,7 @@ def main():
         encode_text(clips, scale),
         copying_text(what["copying"] | {"verdicts": what["copying-quality"]}, scale),
         makespan_text(what["makespan"]),
+        *(write(what[name]) for name, write in APART.items() if name in what),
         small_text(*what["small"]),
         notes(scale),
     ]

@@ -1,8 +1,11 @@
 //! `forebay migrate`, built from settings.
 
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use crate::catalog::sql::Catalog;
 use crate::config::Config;
@@ -12,17 +15,20 @@ use crate::job::migrate::content::Pace;
 use crate::job::migrate::run::run;
 use crate::job::migrate::{Context, Listener, Summary};
 use crate::model::failure::Failure;
+use crate::model::job::MOST_TEXTS;
 use crate::pipeline::lane::Lane;
 use crate::plan::migrate::Filter;
 use crate::scratch::file::Privacy;
 use crate::scratch::lock::Lock;
+use crate::storage::folder::is_leftover;
+use crate::storage::store::Store;
 use crate::tool::find;
 
 /// Bytes of objects that are held in memory while they are on their way.
-const ROOM: u64 = 192 << 20;
+pub(super) const ROOM: u64 = 192 << 20;
 
 /// How often the bytes that passed are told.
-const TICK: Duration = Duration::from_millis(250);
+pub(super) const TICK: Duration = Duration::from_millis(250);
 
 /// One run of `forebay migrate`.
 #[derive(Clone, Debug)]
@@ -63,7 +69,7 @@ pub async fn migrate(
         Failure::environment(format!("another run is using the state folder `{}`", state.display()))
             .hint("wait for it, or give this one a state folder of its own with --state")
     })?;
-    let context = context(config, &request, &state, &stop).await?;
+    let context = context(config, &request, &state, (&stop.begin, &stop.now)).await?;
     let work =
         async { if request.verify_only { check(&context, listener).await } else { run(&context, listener).await } };
     let mut running = std::pin::pin!(work);
@@ -82,7 +88,13 @@ pub async fn migrate(
     Ok(summary)
 }
 
-async fn context(config: &Config, request: &MigrateRequest, state: &Path, stop: &Stop) -> Result<Context, Failure> {
+/// What a migration works with. `stop` has what begins nothing new, and what ends everything.
+pub(super) async fn context(
+    config: &Config,
+    request: &MigrateRequest,
+    state: &Path,
+    stop: (&CancellationToken, &CancellationToken),
+) -> Result<Context, Failure> {
     if has_password(&request.catalog) {
         return Err(Failure::permanent("the address of the catalog holds a password, which others could see")
             .hint("give it in the variable PGPASSWORD, or in ~/.pgpass"));
@@ -101,6 +113,7 @@ async fn context(config: &Config, request: &MigrateRequest, state: &Path, stop: 
         source,
         destination,
         filter: request.filter.clone(),
+        keys: None,
         scratch,
         ffprobe: if config.migrate.probe { find::program("ffprobe", &config.tools.ffprobe) } else { None },
         limits: config.limits,
@@ -112,9 +125,50 @@ async fn context(config: &Config, request: &MigrateRequest, state: &Path, stop: 
         pace: Arc::new(Pace::new(config.migrate.bandwidth)),
         read_back: request.read_back,
         dry_run: request.dry_run,
-        stop: stop.begin.clone(),
-        cancel: stop.now.clone(),
+        stop: stop.0.clone(),
+        cancel: stop.1.clone(),
     })
+}
+
+/// Divides a migration up into parts that many workers take.
+pub struct Parts {
+    source: Store,
+    filter: Filter,
+    most: usize,
+    /// Where the next page begins.
+    after: Option<String>,
+    /// Whether all pages were read.
+    listed: bool,
+    keys: VecDeque<String>,
+}
+
+/// Bytes of keys in one part: with all else they fit into a job, even if each second byte is escaped.
+const PART_BYTES: usize = 24 * 1024;
+
+impl Parts {
+    /// The wanted objects of `from`, at most `most` in a part.
+    pub fn new(config: &Config, from: &str, filter: Filter, most: usize) -> Result<Self, Failure> {
+        let source = config.stores.open(from, Privacy::Private)?;
+        Ok(Self { source, filter, most: most.clamp(1, MOST_TEXTS), after: None, listed: false, keys: VecDeque::new() })
+    }
+
+    /// The keys of the next part; none after the last.
+    pub async fn next(&mut self) -> Result<Vec<String>, Failure> {
+        while self.keys.len() < self.most && !self.listed {
+            let page = self.source.page("", self.after.as_deref()).await?;
+            self.listed = page.next.is_none();
+            self.after = page.next;
+            let keys = page.found.into_iter().map(|stat| stat.key);
+            self.keys.extend(keys.filter(|key| !is_leftover(key) && self.filter.wants(key)));
+        }
+        let mut bytes = 0;
+        let fits = |key: &&String| {
+            bytes += key.len() + 4;
+            bytes <= PART_BYTES
+        };
+        let count = self.keys.iter().take(self.most).take_while(fits).count();
+        Ok(self.keys.drain(..count).collect())
+    }
 }
 
 /// Removes what a killed run left in the scratch folder.

@@ -1,5 +1,7 @@
 //! Builds the whole program from settings: the only file that knows every part.
 
+#[cfg(any(feature = "photos", feature = "stores"))]
+mod bulk;
 pub mod check;
 pub mod explain;
 pub mod keys;
@@ -23,6 +25,7 @@ use crate::engine::dispatcher::{self, SettingsOf};
 use crate::engine::stop::Stop;
 use crate::engine::{Listener, Summary};
 use crate::job::{Context, Lanes};
+use crate::model::address::Reach;
 use crate::model::failure::Failure;
 use crate::model::item::Item;
 use crate::pipeline::lane::Lane;
@@ -132,6 +135,8 @@ fn source_settings(config: &Config) -> SourceSettings {
         max_bytes: config.limits.bytes,
         ytdlp: config.tools.yt_dlp.clone().unwrap_or_default(),
         ytdlp_format: network.format.clone(),
+        // The user of this machine may go wherever the machine can.
+        reach: Reach::Anywhere,
     }
 }
 

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::config::{Config, Mail};
 use crate::engine::stop::Stop;
 use crate::job::photo::input::{Found, Input, Place};
@@ -75,7 +77,7 @@ pub async fn photos(
     for (input, failure) in found.unreadable {
         listener(crate::job::photo::Said::Failed { input, failure });
     }
-    let context = context(config, &request, &state, mailing, &stop).await?;
+    let context = context(config, &request, &state, mailing, (&stop.begin, &stop.now)).await?;
     let mut running = std::pin::pin!(run(found.inputs, &context, listener));
     let summary = loop {
         tokio::select! {
@@ -91,12 +93,13 @@ pub async fn photos(
     Ok(summary)
 }
 
-async fn context(
+/// What a run works with. `stop` has what begins nothing new, and what ends everything.
+pub(super) async fn context(
     config: &Config,
     request: &PhotosRequest,
     state: &Path,
     mail: Option<Mailing>,
-    stop: &Stop,
+    stop: (&CancellationToken, &CancellationToken),
 ) -> Result<Context, Failure> {
     let store = config.stores.open(&request.to, Privacy::Public)?;
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -110,12 +113,13 @@ async fn context(
         readers: count(config.lanes.disk.get().min(READERS)),
         threads: count(config.lanes.threads.get()),
         writers: count(config.lanes.uploads.get()),
-        stop: stop.begin.clone(),
-        cancel: stop.now.clone(),
+        stop: stop.0.clone(),
+        cancel: stop.1.clone(),
     })
 }
 
-async fn find(config: &Config, request: &PhotosRequest) -> Result<Found, Failure> {
+/// The pictures that are asked for.
+pub(super) async fn find(config: &Config, request: &PhotosRequest) -> Result<Found, Failure> {
     let to = config.stores.is_folder(&request.to).then(|| super::keys::real(Path::new(&request.to)));
     let mut found = Found::default();
     for input in &request.inputs {

@@ -11,6 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+#[cfg(any(feature = "photos", feature = "stores"))]
+use super::bulk;
 use super::{keys, lanes, make_folder, source_settings};
 use crate::config::Config;
 use crate::config::layer::{Flag, Surroundings};
@@ -22,10 +24,11 @@ use crate::model::event::Usage;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator, Rank};
 use crate::model::job::{Job, Task};
+use crate::pipeline::lane::Lane;
 use crate::scratch::file::Privacy;
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
-use crate::source::Sources;
+use crate::source::{SourceSettings, Sources};
 use crate::tool::find;
 
 /// Work folders of jobs that nobody came back for are removed after this long.
@@ -43,6 +46,10 @@ pub struct Workshop {
     ids: Ids,
     turns: Arc<AtomicU64>,
     state: PathBuf,
+    /// One job at a time chooses names of pictures.
+    album: Lane<Rank>,
+    #[cfg(feature = "stores")]
+    moving: bulk::Moving,
     /// Work folders that are in use, by job, with what locks them.
     folders: Mutex<HashMap<String, (PathBuf, Lock)>>,
 }
@@ -56,12 +63,15 @@ impl Workshop {
         sweep(&state.join("jobs"));
         Ok(Self {
             lanes: lanes(&config),
+            #[cfg(feature = "stores")]
+            moving: bulk::Moving::new(&config),
             flags,
             cores,
             config,
             ids: Arc::default(),
             turns: Arc::default(),
             state,
+            album: Lane::new(1),
             folders: Mutex::default(),
         })
     }
@@ -88,7 +98,7 @@ impl Workshop {
     /// The settings with the options of the job on top.
     fn settings(&self, job: &Job) -> Result<Config, Failure> {
         let mut flags = self.flags.clone();
-        let rules = job.task.options().iter();
+        let rules = job.task.options().iter().filter(|rule| !rule.setting.is_empty());
         flags.extend(rules.filter_map(|rule| {
             let value = job.options.get(rule.name)?.clone();
             Some(Flag { name: rule.name, key: rule.setting, value })
@@ -110,7 +120,7 @@ impl Workshop {
         let storage = config.stores.open(&job.to, Privacy::Public)?;
         let context = Context {
             lanes: self.lanes.clone(),
-            sources: Sources::new(source_settings(config))?,
+            sources: Sources::new(SourceSettings { reach: config.worker.reach.clone(), ..source_settings(config) })?,
             ffmpeg: find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?,
             destination: storage.address("."),
             storage,
@@ -133,6 +143,29 @@ impl Workshop {
             Outcome::AlreadyDone { master } => json!({ "master": master, "already-done": true }),
             Outcome::Would { what } => json!({ "would": what }),
         })
+    }
+
+    #[cfg(feature = "photos")]
+    async fn photos(&self, order: &Order, config: &Config) -> Result<Value, Failure> {
+        let rank = Rank { number: order.number, ..Rank::default() };
+        let turn = order.stop.run_until_cancelled(self.album.acquire(rank, 1)).await;
+        let _turn = turn.ok_or_else(Failure::stopped)?;
+        bulk::photos(config.clone(), order.clone(), self.state.clone()).await
+    }
+
+    #[cfg(not(feature = "photos"))]
+    async fn photos(&self, _order: &Order, _config: &Config) -> Result<Value, Failure> {
+        std::future::ready(Err(lacks("photos"))).await
+    }
+
+    #[cfg(feature = "stores")]
+    async fn migrate(&self, order: &Order, config: &Config, folder: &Path) -> Result<Value, Failure> {
+        bulk::migrate(config.clone(), order.clone(), folder.to_owned(), self.moving.clone()).await
+    }
+
+    #[cfg(not(feature = "stores"))]
+    async fn migrate(&self, _order: &Order, _config: &Config, _folder: &Path) -> Result<Value, Failure> {
+        std::future::ready(Err(lacks("stores"))).await
     }
 
     /// The job's own work folder, in which an earlier attempt may have left finished chunks.
@@ -161,6 +194,8 @@ impl Runner for Workshop {
         self.folders().insert(order.id.clone(), (folder.clone(), lock));
         let outcome = match order.job.task {
             Task::Hls => self.hls(order, &config, &folder).await,
+            Task::Photos => self.photos(order, &config).await,
+            Task::Migrate => self.migrate(order, &config, &folder).await,
         };
         // Another attempt on this machine may begin as soon as the folder is free.
         if outcome.is_err() {
@@ -173,7 +208,7 @@ impl Runner for Workshop {
         let mine = |rank: &Rank| rank.number == number;
         let lanes = &self.lanes;
         let all = [&lanes.network, &lanes.disk, &lanes.cpu, &lanes.upload, &lanes.room, &lanes.backlog, &lanes.early];
-        all.into_iter().any(|lane| lane.waits(mine))
+        all.into_iter().chain([&self.album]).any(|lane| lane.waits(mine))
     }
 
     async fn forget(&self, id: &str) {
@@ -193,6 +228,11 @@ impl Workshop {
     fn folders(&self) -> std::sync::MutexGuard<'_, HashMap<String, (PathBuf, Lock)>> {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+#[cfg(not(all(feature = "photos", feature = "stores")))]
+fn lacks(feature: &str) -> Failure {
+    Failure::environment(format!("this worker was built without the feature `{feature}`"))
 }
 
 /// A job's text comes from outside: it may use what the settings allow, and nothing else.

@@ -166,7 +166,7 @@ fn prepare(request: &ServeRequest, state: &Path) -> Result<(Vec<Flag>, WebSettin
         upload_room: serve.upload_room,
         upload_keep: serve.upload_keep.as_secs(),
         rate: serve.rate.get(),
-        private_hosts: serve.private_hosts,
+        reach: serve.reach,
         keep: config.queue.keep.as_secs(),
     };
     Ok((flags, settings))

@@ -25,6 +25,7 @@ mod plan;
 #[cfg(feature = "serve")]
 mod serve;
 mod submit;
+mod submit_bulk;
 #[cfg(feature = "serve")]
 mod token;
 mod trouble;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::options::{EncryptArgs, Flags, PackageArgs, QueueArgs};
 use super::trouble::Trouble;
-use super::{Exit, block_on, outcome, print_err, print_out};
+use super::{Exit, block_on, outcome, print_err, print_out, submit_bulk};
 use crate::app;
 use crate::config::Config;
 use crate::model::failure::Failure;
@@ -34,6 +34,9 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Kind {
     Hls(Box<HlsArgs>),
+    Photos(submit_bulk::PhotosArgs),
+    #[cfg(feature = "stores")]
+    Migrate(submit_bulk::MigrateArgs),
 }
 
 /// Jobs that download, encode and publish videos.
@@ -71,7 +74,7 @@ struct HlsArgs {
 /// A job's place in the queue.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "The queue")]
-struct PlaceArgs {
+pub(super) struct PlaceArgs {
     /// From -9 to 9; higher goes first.
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     priority: Option<i32>,
@@ -83,7 +86,7 @@ struct PlaceArgs {
     labels: Vec<String>,
     /// Your own name for the job: submitted again, it is the same job. For a single input.
     #[arg(long, value_name = "KEY")]
-    key: Option<String>,
+    pub(super) key: Option<String>,
     /// Wait so many seconds before the first attempt.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     delay: u64,
@@ -94,10 +97,23 @@ struct PlaceArgs {
 
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
-    let Kind::Hls(args) = &args.kind;
+    match &args.kind {
+        Kind::Hls(args) => hls(args),
+        Kind::Photos(args) => submit_bulk::photos(args),
+        #[cfg(feature = "stores")]
+        Kind::Migrate(args) => submit_bulk::migrate(args),
+    }
+}
+
+/// The settings, with the queue that was given.
+pub(super) fn config(queue: &QueueArgs) -> Result<Config, Trouble> {
     let mut flags = Flags::default();
-    args.queue.add_to(&mut flags);
-    let config = flags.config()?;
+    queue.add_to(&mut flags);
+    flags.config()
+}
+
+fn hls(args: &HlsArgs) -> Result<Exit, Trouble> {
+    let config = config(&args.queue)?;
     let (jobs, bad) = jobs(args)?;
     if jobs.is_empty() {
         return if bad == 0 { Err(Trouble::usage("there are no inputs")) } else { Ok(Exit::Usage) };
@@ -136,20 +152,13 @@ fn job(args: &HlsArgs, item: &Item) -> Result<Job, Trouble> {
         Locator::Url(url) => url.to_string(),
         Locator::File(path) => absolute(path)?,
     };
-    let to = if args.to.contains(':') { args.to.clone() } else { absolute(Path::new(&args.to))? };
-    let place = &args.place;
     let mut job = Job {
         id: args.id.clone().or_else(|| item.id.clone()),
         title: item.title.clone(),
-        priority: place.priority.unwrap_or(item.priority.clamp(-9, 9)),
-        tenant: place.tenant.clone(),
-        key: place.key.clone(),
-        labels: label_set(place.labels.iter().cloned()).map_err(Trouble::usage)?,
-        delay: place.delay,
-        attempts: place.attempts,
         force: args.force,
-        ..Job::new(Task::Hls, &input, &to)
+        ..placed(&args.place, Job::new(Task::Hls, &input, &destination(&args.to)?))?
     };
+    job.priority = args.place.priority.unwrap_or(item.priority.clamp(-9, 9));
     job.options = args.package.options()?;
     job.options.extend(args.encrypt.options()?);
     if let Some(ladder) = &item.ladder {
@@ -162,14 +171,38 @@ fn job(args: &HlsArgs, item: &Item) -> Result<Job, Trouble> {
     Ok(Job::from_value(&job.to_value())?)
 }
 
+/// A job with its place in the queue.
+pub(super) fn placed(place: &PlaceArgs, job: Job) -> Result<Job, Trouble> {
+    Ok(Job {
+        priority: place.priority.unwrap_or(0),
+        tenant: place.tenant.clone(),
+        key: place.key.clone(),
+        labels: label_set(place.labels.iter().cloned()).map_err(Trouble::usage)?,
+        delay: place.delay,
+        attempts: place.attempts,
+        ..job
+    })
+}
+
+/// A destination as the worker knows it.
+pub(super) fn destination(to: &str) -> Result<String, Trouble> {
+    if to.contains(':') { Ok(to.to_owned()) } else { absolute(Path::new(to)) }
+}
+
 /// The worker stands elsewhere: a path from here would mean nothing to it.
-fn absolute(path: &Path) -> Result<String, Trouble> {
+pub(super) fn absolute(path: &Path) -> Result<String, Trouble> {
     let absolute = std::path::absolute(path).map_err(|error| Trouble::usage("a path leads nowhere").because(&error))?;
     absolute.to_str().map(String::from).ok_or_else(|| Trouble::usage("a path is not UTF-8, and JSON has no other"))
 }
 
-async fn submit(config: &Config, jobs: &[Job], json: bool) -> Result<u64, Failure> {
+/// Puts jobs on the queue. Gives the number of those that it refused.
+pub(super) async fn submit(config: &Config, jobs: &[Job], json: bool) -> Result<u64, Failure> {
     let queue: std::sync::Arc<dyn Queue> = app::queue::open(config).await?;
+    put(queue.as_ref(), jobs, json).await
+}
+
+/// As [`submit`], on a queue that is open.
+pub(super) async fn put(queue: &dyn Queue, jobs: &[Job], json: bool) -> Result<u64, Failure> {
     let mut refused = 0;
     for job in jobs {
         match queue.submit(job).await {

@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::model::address::Reach;
 use crate::model::failure::Failure;
 use crate::plan::language::Wanted;
 use crate::plan::photo::PhotoSettings;
@@ -158,7 +159,7 @@ pub struct Network {
 }
 
 /// How objects move from store to store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Migrate {
     /// Objects on their way at once.
     pub transfers: u64,
@@ -166,6 +167,8 @@ pub struct Migrate {
     pub bandwidth: Option<u64>,
     /// Have ffprobe look into sound and film.
     pub probe: bool,
+    /// The catalog of jobs from a queue; empty if such jobs are not taken.
+    pub catalog: String,
 }
 
 /// How messages are sent.
@@ -230,6 +233,8 @@ pub struct Worker {
     pub inputs: Vec<String>,
     /// Beginnings of destinations that jobs may name.
     pub outputs: Vec<String>,
+    /// How far downloads of jobs reach.
+    pub reach: Reach,
 }
 
 /// How the server serves.
@@ -257,8 +262,8 @@ pub struct Serve {
     pub upload_keep: Duration,
     /// Requests a second that one token may send.
     pub rate: NonZeroU32,
-    /// Hosts of private networks that webhooks may reach.
-    pub private_hosts: BTreeSet<String>,
+    /// How far webhooks reach.
+    pub reach: Reach,
 }
 
 /// One setting for `forebay config`.

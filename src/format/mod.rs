@@ -19,6 +19,7 @@ pub mod playlist_write;
 pub mod protection;
 pub mod sniff;
 pub mod sps;
+pub mod tiff;
 pub mod ts_read;
 pub mod ts_write;
 pub mod video;

@@ -1,6 +1,63 @@
 //! Which addresses are everybody's, and which lead into a private network.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use url::{Host, Url};
+
+/// How far requests may go whose addresses come from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Wherever this machine can: its user gave the address.
+    Anywhere,
+    /// The public internet, and these hosts of private networks, as `host` or `host:port`.
+    Public(BTreeSet<String>),
+}
+
+impl Reach {
+    /// By a setting that lists hosts; `*` among them stands for all.
+    pub fn listed(hosts: &[String]) -> Self {
+        if hosts.iter().any(|host| host == "*") {
+            return Self::Anywhere;
+        }
+        Self::Public(hosts.iter().map(|host| host.to_lowercase()).collect())
+    }
+
+    /// Whether a URL may be asked for at all. What its name leads to is known later:
+    /// see [`Reach::may_connect`].
+    pub fn may_ask(&self, url: &Url) -> bool {
+        let (Some(host), Some(port)) = (url.host(), url.port_or_known_default()) else { return false };
+        self.may_ask_host(&host, port)
+    }
+
+    /// As [`Reach::may_ask`], for a host and a port.
+    pub fn may_ask_host(&self, host: &Host<&str>, port: u16) -> bool {
+        let Self::Public(listed) = self else { return true };
+        let address = match host {
+            Host::Ipv4(address) => IpAddr::V4(*address),
+            Host::Ipv6(address) => IpAddr::V6(*address),
+            // A name that is listed with ports has these ports alone, wherever it leads.
+            Host::Domain(name) => {
+                let name = name.to_lowercase();
+                let with_port = listed.contains(&format!("{name}:{port}"));
+                return with_port || listed.contains(&name) || !lists_ports(listed, &name);
+            }
+        };
+        let text = address.to_string();
+        is_public(address) || listed.contains(&text) || listed.contains(&format!("{text}:{port}"))
+    }
+
+    /// Whether a connection to `address`, which is what `name` leads to, may be made.
+    pub fn may_connect(&self, name: &str, address: IpAddr) -> bool {
+        let Self::Public(listed) = self else { return true };
+        let name = name.to_lowercase();
+        is_public(address) || listed.contains(&name) || lists_ports(listed, &name)
+    }
+}
+
+fn lists_ports(listed: &BTreeSet<String>, name: &str) -> bool {
+    listed.iter().any(|one| one.rsplit_once(':').is_some_and(|(host, _)| host == name))
+}
 
 /// Whether an address is one of the public internet. What a stranger names must
 /// not lead to this machine, to its neighbours, or to a cloud's metadata.
@@ -61,6 +118,44 @@ fn embedded(parts: [u16; 8]) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_listed_may_be_reached_and_nothing_else_that_is_private() {
+        let hosts = ["127.0.0.1:9000", "10.0.0.7", "nas.local", "Intern.Example:8080"].map(String::from);
+        let reach = Reach::listed(&hosts);
+        let may = |text: &str| reach.may_ask(&Url::parse(text).unwrap());
+        for good in [
+            "https://site.example/x",
+            "http://1.1.1.1/",
+            "http://127.0.0.1:9000/",
+            "http://10.0.0.7:81/",
+            "http://NAS.local/",
+            "http://intern.example:8080/",
+        ] {
+            assert!(may(good), "{good}");
+        }
+        for bad in [
+            "http://127.0.0.1/",
+            "http://127.1:80/",
+            "http://2130706433/",
+            "http://017700000001/",
+            "http://0x7f.1/",
+            "http://[::1]/",
+            "http://[::ffff:169.254.169.254]/",
+            "http://169.254.169.254/latest",
+            "http://0/",
+            "http://10.0.0.1/",
+            "http://intern.example/",
+        ] {
+            assert!(!may(bad), "{bad}");
+        }
+        let home = "127.0.0.1".parse().unwrap();
+        assert!(reach.may_connect("nas.local", home) && reach.may_connect("INTERN.example", home));
+        assert!(!reach.may_connect("elsewhere.example", home));
+        assert!(reach.may_connect("elsewhere.example", "1.1.1.1".parse().unwrap()));
+        assert_eq!(Reach::listed(&["*".to_owned()]), Reach::Anywhere);
+        assert!(!reach.may_connect("localhost.", home) && Reach::Anywhere.may_connect("localhost.", home));
+    }
 
     #[test]
     fn private_networks_are_told_from_the_internet() {

@@ -31,6 +31,8 @@ pub enum Kind {
     Switch,
     /// A whole number.
     Whole,
+    /// A list of texts, kept as JSON.
+    Texts,
 }
 
 /// An option of a job, and the setting it stands for.
@@ -38,7 +40,7 @@ pub enum Kind {
 pub struct OptionRule {
     /// Its name in `options`.
     pub name: &'static str,
-    /// The setting it replaces, such as `hls.ladder`.
+    /// The setting it replaces, such as `hls.ladder`; empty if it is none.
     pub setting: &'static str,
     /// How it is written.
     pub kind: Kind,
@@ -67,21 +69,49 @@ pub const HLS_OPTIONS: &[OptionRule] = &[
     OptionRule { name: "accept-damaged", setting: "hls.accept-damaged", kind: Kind::Switch },
 ];
 
+/// What `options` of a `photos` job may hold.
+pub const PHOTO_OPTIONS: &[OptionRule] = &[
+    OptionRule { name: "max-size", setting: "photos.max-size", kind: Kind::Text },
+    OptionRule { name: "max-edge", setting: "photos.max-edge", kind: Kind::Whole },
+    OptionRule { name: "keep-location", setting: "photos.keep-location", kind: Kind::Switch },
+];
+
+/// What `options` of a `migrate` job may hold. The catalog is the worker's.
+pub const MIGRATE_OPTIONS: &[OptionRule] = &[
+    OptionRule { name: "keys", setting: "", kind: Kind::Texts },
+    OptionRule { name: "include", setting: "", kind: Kind::Texts },
+    OptionRule { name: "exclude", setting: "", kind: Kind::Texts },
+    OptionRule { name: "read-back", setting: "", kind: Kind::Switch },
+    OptionRule { name: "bandwidth", setting: "migrate.bandwidth", kind: Kind::Text },
+];
+
+/// Texts in one list of a job.
+pub const MOST_TEXTS: usize = 1000;
+
+/// Bytes of one text in a list: the longest key of an object.
+const LONGEST_TEXT: usize = 1024;
+
 /// What a job is to do. A new kind is one more arm here, and one where jobs are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Task {
     /// Download, encode, publish.
     Hls,
+    /// Make pictures fit.
+    Photos,
+    /// Move objects from store to store.
+    Migrate,
 }
 
 impl Task {
     /// All kinds.
-    pub const ALL: &'static [Self] = &[Self::Hls];
+    pub const ALL: &'static [Self] = &[Self::Hls, Self::Photos, Self::Migrate];
 
     /// Its name in `kind`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hls => "hls",
+            Self::Photos => "photos",
+            Self::Migrate => "migrate",
         }
     }
 
@@ -89,6 +119,8 @@ impl Task {
     pub fn options(self) -> &'static [OptionRule] {
         match self {
             Self::Hls => HLS_OPTIONS,
+            Self::Photos => PHOTO_OPTIONS,
+            Self::Migrate => MIGRATE_OPTIONS,
         }
     }
 }
@@ -208,6 +240,11 @@ impl Job {
         Ok(())
     }
 
+    /// The list that an option holds; empty if it was not given.
+    pub fn texts(&self, option: &str) -> Vec<String> {
+        self.options.get(option).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+    }
+
     /// The job as JSON, with nothing that is left at its default.
     pub fn to_value(&self) -> Value {
         let mut map = Map::new();
@@ -248,6 +285,7 @@ impl Job {
             Kind::Text => json!(text),
             Kind::Switch => json!(text == "true"),
             Kind::Whole => text.parse::<i64>().map_or_else(|_| json!(text), |number| json!(number)),
+            Kind::Texts => serde_json::from_str(text).unwrap_or_else(|_| json!(text)),
         };
         let rules = self.task.options().iter();
         let given = rules.filter_map(|rule| Some((rule.name.to_owned(), typed(rule, self.options.get(rule.name)?))));
@@ -335,6 +373,7 @@ fn options(task: Task, value: Option<&Value>) -> Result<(BTreeMap<&'static str, 
             (Kind::Text, _) => read.text(rule.name, 1024)?,
             (Kind::Switch, Value::Bool(switch)) => Some(switch.to_string()),
             (Kind::Switch, _) => return Err(wrong(&format!("`options.{}` must be true or false", rule.name))),
+            (Kind::Texts, value) => Some(texts(rule.name, value)?),
             (Kind::Whole, _) => read.whole(rule.name, 0, i64::from(u32::MAX))?.map(|number| number.to_string()),
         };
         options.extend(text.map(|text| (rule.name, text)));
@@ -345,6 +384,17 @@ fn options(task: Task, value: Option<&Value>) -> Result<(BTreeMap<&'static str, 
         Some(_) => return Err(wrong("`options.force` must be true or false")),
     };
     Ok((options, force))
+}
+
+/// A list of texts, as JSON. Keys of objects may hold anything, so that nothing is refused but what is too long.
+fn texts(name: &str, value: &Value) -> Result<String, Failure> {
+    let list = value.as_array().filter(|list| list.len() <= MOST_TEXTS);
+    let list = list.ok_or_else(|| wrong(&format!("`options.{name}` must be a list of at most {MOST_TEXTS} texts")))?;
+    let right = |text: &Value| text.as_str().is_some_and(|text| (1..=LONGEST_TEXT).contains(&text.len()));
+    if list.iter().all(right) {
+        return Ok(value.to_string());
+    }
+    Err(wrong(&format!("`options.{name}` must hold texts of 1 to {LONGEST_TEXT} bytes")))
 }
 
 fn labels(value: Option<&Value>) -> Result<BTreeSet<String>, Failure> {
@@ -409,6 +459,10 @@ mod tests {
         job.options.insert("two-pass", "true".into());
         job.options.insert("rotate", "5".into());
         (job.force, job.delay, job.attempts, job.tenant) = (true, 9, 5, "ann".into());
+        let mut moving = Job::new(Task::Migrate, "old:", "new:");
+        moving.options.insert("keys", r#"["a","b\nc"]"#.into());
+        assert_eq!(Job::from_value(&moving.to_value()).unwrap(), moving);
+        assert_eq!((moving.texts("keys"), moving.texts("include")), (vec!["a".to_owned(), "b\nc".into()], vec![]));
         (job.id, job.key, job.title) = (Some("x".into()), Some("k".into()), Some("A film".into()));
         assert_eq!(Job::from_value(&job.to_value()).unwrap(), job);
     }
@@ -428,6 +482,10 @@ mod tests {
             (&with(r#""priority":1.5"#), "from -9 to 9"),
             (&with(r#""options":{"scratch":"/"}"#), "no `options.scratch`"),
             (&with(r#""options":{"two-pass":"yes"}"#), "true or false"),
+            (&with(r#""options":{"max-size":"1MB"}"#), "no `options.max-size`"),
+            (r#"{"v":1,"kind":"migrate","input":"a:","to":"b:","options":{"keys":"x"}}"#, "must be a list"),
+            (r#"{"v":1,"kind":"migrate","input":"a:","to":"b:","options":{"keys":[""]}}"#, "must hold texts"),
+            (r#"{"v":1,"kind":"migrate","input":"a:","to":"b:","options":{"catalog":"x"}}"#, "no `options.catalog`"),
             (&with(r#""labels":["../x"]"#), "the label"),
             (&with(r#""labels":["a","b","c","d","e","f","g"]"#), "more than 6"),
             (&with(r#""title":"a\u0000b""#), "control"),

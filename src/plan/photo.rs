@@ -36,13 +36,18 @@ pub enum Kind {
     Tiff,
     /// HEIC, and AVIF in the same container.
     Heic,
+    /// GIF.
+    Gif,
+    /// Windows bitmap.
+    Bmp,
 }
 
 /// Bytes of a file's head that tell its kind.
 pub const HEAD: usize = 32;
 
 /// Endings under which pictures are looked for in folders.
-const ENDINGS: [&str; 12] = ["jpg", "jpeg", "jpe", "jfif", "png", "webp", "tif", "tiff", "heic", "heif", "hif", "avif"];
+const ENDINGS: [&str; 15] =
+    ["jpg", "jpeg", "jpe", "jfif", "mpo", "png", "webp", "tif", "tiff", "heic", "heif", "hif", "avif", "gif", "bmp"];
 
 /// Endings of raw files, of which some look like TIFF inside.
 const RAW: [&str; 15] =
@@ -80,6 +85,8 @@ pub fn kind(head: &[u8]) -> Option<Kind> {
         [0x89, b'P', b'N', b'G', ..] => Some(Kind::Png),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some(Kind::WebP),
         [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Some(Kind::Tiff),
+        [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Kind::Gif),
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some(Kind::Bmp),
         _ => brand().filter(|brand| BRANDS.contains(brand)).map(|_| Kind::Heic),
     }
 }
@@ -87,7 +94,7 @@ pub fn kind(head: &[u8]) -> Option<Kind> {
 impl Kind {
     /// Whether mail programs and browsers show it, so that it may stay what it is.
     pub fn is_shown_everywhere(self) -> bool {
-        matches!(self, Self::Jpeg | Self::Png | Self::WebP)
+        matches!(self, Self::Jpeg | Self::Png | Self::WebP | Self::Gif)
     }
 
     /// Its media type.
@@ -98,6 +105,8 @@ impl Kind {
             Self::WebP => "image/webp",
             Self::Tiff => "image/tiff",
             Self::Heic => "image/heic",
+            Self::Gif => "image/gif",
+            Self::Bmp => "image/bmp",
         }
     }
 }

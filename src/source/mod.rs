@@ -4,6 +4,8 @@
 pub mod list;
 
 mod file;
+mod gate;
+mod guard;
 mod hash;
 mod http;
 mod mark;
@@ -20,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::model::address::Reach;
 use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator, Rank};
@@ -51,6 +54,8 @@ pub struct SourceSettings {
     pub ytdlp: PathBuf,
     /// What yt-dlp is asked for, in its own format language.
     pub ytdlp_format: String,
+    /// How far requests go: not everywhere if inputs come from outside.
+    pub reach: Reach,
 }
 
 /// What a fetch works with: its rank, the lanes it takes permits from, and whom it tells.
@@ -185,6 +190,7 @@ impl Sources {
             Locator::File(path) => return Ok(known(Kind::File(path.clone()))),
             Locator::Url(url) => url,
         };
+        guard::may_ask(&self.shared.settings.reach, url)?;
         let name = name::of_url(url);
         if name::is_manifest(&name) {
             return Ok(known(Kind::Page(url.clone(), None)));

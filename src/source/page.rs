@@ -16,6 +16,7 @@ use crate::model::item::Item;
 use crate::model::secret::masked_url;
 use crate::tool::ytdlp::{self, Found, Page, Wish};
 
+use super::gate::Gate;
 use super::hash::{self, blocking_or};
 use super::mark::{Finished, Mark};
 use super::room::Room;
@@ -68,7 +69,9 @@ impl Pages {
         let mut tries = Tries::default();
         loop {
             let permit = context.network.acquire(context.rank, 1).await;
-            let found = ytdlp::identify(&self.page(program, item, url, context), &self.settings.ytdlp_format).await;
+            let gate = Gate::open(&self.settings.reach).await?;
+            let page = self.page(program, item, url, gate.as_ref(), context);
+            let found = gated(gate.as_ref(), ytdlp::identify(&page, &self.settings.ytdlp_format)).await;
             drop(permit);
             match found {
                 Err(failure) if failure.class == Class::Temporary => {
@@ -99,8 +102,9 @@ impl Pages {
         let mut tries = Tries::default();
         loop {
             let permit = context.network.acquire(context.rank, 1).await;
-            let page = self.page(program, wanted.item, wanted.url, context);
-            let path = self.download(&page, &folder, context, &mut room).await;
+            let gate = Gate::open(&self.settings.reach).await?;
+            let page = self.page(program, wanted.item, wanted.url, gate.as_ref(), context);
+            let path = self.download(&page, gate.as_ref(), &folder, context, &mut room).await;
             drop(permit);
             match path {
                 Err(Stop::Short(bytes)) => {
@@ -128,6 +132,7 @@ impl Pages {
     async fn download(
         &self,
         page: &Page<'_>,
+        gate: Option<&Gate>,
         folder: &Path,
         context: &FetchContext<'_>,
         room: &mut Room<'_>,
@@ -140,7 +145,7 @@ impl Pages {
             least: (settings.min_bytes_per_second, settings.slow_window),
         };
         let mut short = None;
-        let path = ytdlp::download(page, &wish, |bytes, total| {
+        let download = ytdlp::download(page, &wish, |bytes, total| {
             (context.report)(What::Downloading { bytes, total });
             let needed = bytes.saturating_mul(2).min(room.most());
             let more = needed.max(room.bytes() + GUESS).min(room.most());
@@ -149,15 +154,23 @@ impl Pages {
                 short = Some(needed.saturating_mul(2).min(room.most()));
             }
             fits
-        })
-        .await;
+        });
+        let path = gated(gate, download).await;
         path.map_err(|failure| short.map_or(Stop::Failed(failure), Stop::Short))
     }
 
-    fn page<'a>(&self, program: &'a Path, item: &'a Item, url: &'a Url, context: &FetchContext<'a>) -> Page<'a> {
+    fn page<'a>(
+        &self,
+        program: &'a Path,
+        item: &'a Item,
+        url: &'a Url,
+        gate: Option<&'a Gate>,
+        context: &FetchContext<'a>,
+    ) -> Page<'a> {
         // yt-dlp waits for a socket at most a quarter of our own window, so that its own retries come first.
         let patience = self.settings.connect_timeout.max(self.settings.slow_window / 4);
-        Page { program, url, headers: &item.headers, patience, cancel: context.cancel }
+        let proxy = gate.map(Gate::url);
+        Page { program, url, headers: &item.headers, patience, proxy, cancel: context.cancel }
     }
 
     /// A folder for this very video. yt-dlp would go on with whatever part it finds, also of another one.
@@ -174,6 +187,14 @@ impl Pages {
         })
         .await?;
         Ok(own)
+    }
+}
+
+/// Runs yt-dlp, through a gate if there is one.
+async fn gated<T>(gate: Option<&Gate>, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    match gate {
+        Some(gate) => gate.serve(work).await,
+        None => work.await,
     }
 }
 

@@ -40,6 +40,7 @@ fn settings() -> SourceSettings {
         max_bytes: 1 << 30,
         ytdlp: "/no/yt-dlp".into(),
         ytdlp_format: "b".into(),
+        reach: Reach::Anywhere,
     }
 }
 

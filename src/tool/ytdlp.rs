@@ -36,6 +36,9 @@ const LOOK: Duration = Duration::from_mins(3);
 /// Merging a long film on a slow disk says nothing for minutes.
 const FINISH: Duration = Duration::from_mins(30);
 
+/// Downloads that go through a proxy: other protocols know none.
+const BY_HTTP: &str = r"protocol~='^(https?|m3u8|m3u8_native|http_dash_segments|ism)([+](https?|m3u8|m3u8_native|http_dash_segments|ism))*$'";
+
 /// One page or manifest.
 pub struct Page<'a> {
     /// yt-dlp itself, as [`find`] gave it.
@@ -46,6 +49,8 @@ pub struct Page<'a> {
     pub headers: &'a BTreeMap<String, String>,
     /// The longest wait for a socket.
     pub patience: Duration,
+    /// The proxy that everything has to go through, with its password, if there is one.
+    pub proxy: Option<&'a str>,
     /// Stops yt-dlp.
     pub cancel: &'a CancellationToken,
 }
@@ -261,6 +266,13 @@ fn order(page: &Page<'_>, letter: &Letter, silence: Duration) -> Order {
         .arg("--batch-file")
         .arg(&letter.url);
     order.environment = vec![("YTDLP_NO_PLUGINS", "1".into())];
+    if let Some(proxy) = page.proxy {
+        // The ffmpeg that it may start knows the variables alone.
+        let names = ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+        order.environment.extend(names.map(|name| (name, proxy.into())));
+        order.environment.extend(["no_proxy", "NO_PROXY"].map(|name| (name, "".into())));
+        order = order.args(["--match-filters", BY_HTTP]);
+    }
     order
 }
 
@@ -331,11 +343,13 @@ struct Letter {
 impl Letter {
     fn write(beside: &Path, page: &Page<'_>) -> Result<Self, Failure> {
         let name = format!("{LETTER}{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default());
-        let folder = beside.join(name);
         let write = || {
+            // yt-dlp may run in another folder than we do.
+            let folder = std::path::absolute(beside)?.join(name);
             fs::DirBuilder::new().mode(0o700).create(&folder)?;
             let letter = Self { headers: folder.join("headers"), url: folder.join("url"), folder: folder.clone() };
-            let headers: String = page.headers.iter().map(|(name, value)| header(name, value)).collect();
+            let mut headers: String = page.headers.iter().map(|(name, value)| header(name, value)).collect();
+            headers.extend(page.proxy.map(|proxy| format!("--proxy '{proxy}'\n")));
             private(&letter.headers)?.write_all(headers.as_bytes())?;
             private(&letter.url)?.write_all(format!("{}\n", page.url).as_bytes())?;
             Ok(letter)
@@ -412,13 +426,18 @@ mod tests {
         let url = Url::parse("https://ann:pw@h/watch?token=s3cret").unwrap();
         let headers = BTreeMap::from([("X-Key".to_owned(), "it's s3cret".to_owned())]);
         let cancel = CancellationToken::new();
-        let page = Page { program: Path::new("yt-dlp"), url: &url, headers: &headers, patience: LOOK, cancel: &cancel };
+        let proxy = Some("http://forebay:s3cret@127.0.0.1:9");
+        let program = Path::new("yt-dlp");
+        let page = Page { program, url: &url, headers: &headers, patience: LOOK, proxy, cancel: &cancel };
         let folder = tempfile::tempdir().unwrap();
         let letter = Letter::write(folder.path(), &page).unwrap();
         let order = order(&page, &letter, LOOK);
-        assert!(!format!("{order:?}").contains("s3cret"));
+        assert!(!format!("{:?}", order.arguments).contains("s3cret"));
         assert_eq!(letter.headers.metadata().unwrap().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_to_string(&letter.headers).unwrap(), "--add-headers 'X-Key:it'\\''s s3cret'\n");
+        assert_eq!(
+            fs::read_to_string(&letter.headers).unwrap(),
+            "--add-headers 'X-Key:it'\\''s s3cret'\n--proxy 'http://forebay:s3cret@127.0.0.1:9'\n"
+        );
         drop(letter);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::live::Live;
+use crate::model::address::Reach;
 use crate::model::failure::Failure;
 use crate::queue::Queue;
 use crate::storage::store::Store as KeyStore;
@@ -74,8 +75,8 @@ pub struct WebSettings {
     pub upload_keep: u64,
     /// Requests a second that one client may send, on average.
     pub rate: u32,
-    /// Hosts of private networks that webhooks may reach, as `host` or `host:port`.
-    pub private_hosts: BTreeSet<String>,
+    /// How far webhooks reach.
+    pub reach: Reach,
     /// Seconds that jobs which are over are remembered.
     pub keep: u64,
 }

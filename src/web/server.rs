@@ -29,7 +29,7 @@ impl Server {
             Failure::io(&format!("could not listen on `{address}`"), &error)
                 .hint("another program may have the port: choose another with --listen")
         })?;
-        let courier = Courier::new(parts.settings.private_hosts.clone())?;
+        let courier = Courier::new(parts.settings.reach.clone())?;
         Ok(Self { site: Site::new(parts).await?, listener, courier })
     }
 

@@ -21,13 +21,17 @@ pub(crate) const IMPATIENT: &str = "\
 pub(crate) fn sandbox() -> Sandbox {
     let mut sandbox = Sandbox::new();
     sandbox.config(IMPATIENT);
-    let home = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share")));
-    let ytdlp = home.unwrap().join("forebay/yt-dlp/bin/yt-dlp");
-    if ytdlp.exists() {
+    if let Some(ytdlp) = ytdlp() {
         sandbox.set("FOREBAY_TOOLS__YT_DLP", ytdlp);
     }
     sandbox
+}
+
+/// The yt-dlp that `make setup` installed for this user, if it did.
+pub(crate) fn ytdlp() -> Option<PathBuf> {
+    let home = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".local/share")));
+    Some(home?.join("forebay/yt-dlp/bin/yt-dlp")).filter(|ytdlp| ytdlp.exists())
 }
 
 /// The lines that say what became of the item whose line names `part`.

@@ -6,6 +6,8 @@
 #![cfg_attr(feature = "faults", expect(clippy::print_stderr, reason = "numbers worth a look with --nocapture"))]
 
 mod browser;
+#[cfg(all(feature = "faults", feature = "photos", feature = "stores"))]
+mod bulk;
 mod cli;
 mod copy;
 mod corpus;
@@ -38,6 +40,8 @@ mod chaos;
 mod crash;
 #[cfg(feature = "faults")]
 mod full_disk;
+#[cfg(feature = "faults")]
+mod reach;
 #[cfg(feature = "faults")]
 mod signals;
 mod tidy;

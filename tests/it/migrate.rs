@@ -23,7 +23,7 @@ fn migrate(sandbox: &Sandbox, more: &[&str]) -> Run {
 }
 
 /// What a statement answers, columns with `|` between.
-fn sql(sandbox: &Sandbox, statement: &str) -> String {
+pub(crate) fn sql(sandbox: &Sandbox, statement: &str) -> String {
     let script = "import sqlite3,sys\nfor row in sqlite3.connect(sys.argv[1]).execute(sys.argv[2]):\n \
                   print('|'.join('' if value is None else str(value) for value in row))";
     let catalog = sandbox.path("catalog.db");
@@ -32,7 +32,7 @@ fn sql(sandbox: &Sandbox, statement: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn digests(folder: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn digests(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(path) = open.pop() {
@@ -48,7 +48,7 @@ fn digests(folder: &Path) -> BTreeMap<PathBuf, String> {
 
 /// Both sides have the same, and the catalog has a right row for each.
 #[track_caller]
-fn all_is_there(sandbox: &Sandbox) {
+pub(crate) fn all_is_there(sandbox: &Sandbox) {
     let (from, to) = (digests(&sandbox.path("from")), digests(&sandbox.path("to")));
     assert_eq!(from, to);
     let rows: BTreeMap<PathBuf, String> = sql(sandbox, "SELECT key, sha256 FROM object")
@@ -58,7 +58,7 @@ fn all_is_there(sandbox: &Sandbox) {
     assert_eq!(rows, from, "a row for each object, and no other");
 }
 
-fn many(sandbox: &Sandbox, count: usize) {
+pub(crate) fn many(sandbox: &Sandbox, count: usize) {
     for number in 0..count {
         sandbox.write(&format!("from/{}/{number:04}.txt", number % 7), format!("object {number}").repeat(number % 50));
     }

@@ -186,6 +186,12 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
     make("glass.png", &["-alpha", "set", "-channel", "A", "-evaluate", "set", "50%"]);
     make("old.tif", &[]);
     make("web.webp", &["-quality", "100"]);
+    make("still.gif", &[]);
+    make("plain.bmp", &[]);
+    tool(&sandbox, "convert", &["in/old.tif", "in/old.tif", "in/pages.tif"]);
+    let twice = fs::read(&large).unwrap();
+    sandbox.write("in/both-eyes.mpo", twice.repeat(2));
+    tool(&sandbox, "convert", &["in/large.jpg", "in/plain.bmp", "-delay", "10", "in/film.gif"]);
     make("phone.png", &[]);
     tool(&sandbox, "heif-enc", &["-q", "95", "in/phone.png", "-o", "in/phone.heic"]);
     fs::remove_file(sandbox.path("in/phone.png")).unwrap();
@@ -209,6 +215,9 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
         ("text.jpg", "is no picture"),
         ("bomb.png", "pixels"),
         ("moving.webp", "is animated"),
+        ("film.gif", "is animated"),
+        ("pages.jpg", "only the first is kept"),
+        ("both-eyes.jpg", "another picture behind it"),
         ("inks.jpg", "printing inks"),
         ("deep.jpg", "16 bits"),
         ("glass.jpg", "see-through"),
@@ -218,8 +227,21 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
         let said = run.stderr.lines().any(|text| text.contains(name) && text.contains(line));
         assert!(said, "{name}: {line}\n{}", run.stderr);
     }
-    let expected =
-        ["deep.jpg", "glass.jpg", "grey.jpg", "inks.jpg", "large.jpg", "old.jpg", "phone.jpg", "steps.jpg", "web.jpg"];
+    let expected = [
+        "both-eyes.jpg",
+        "deep.jpg",
+        "glass.jpg",
+        "grey.jpg",
+        "inks.jpg",
+        "large.jpg",
+        "old.jpg",
+        "pages.jpg",
+        "phone.jpg",
+        "plain.jpg",
+        "steps.jpg",
+        "still.jpg",
+        "web.jpg",
+    ];
     assert_eq!(names(&sandbox.path("out")), expected);
     for name in expected {
         let facts = exif(&sandbox, &sandbox.path(&format!("out/{name}")));
@@ -234,7 +256,7 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
     }
     let sheet = fs::read_to_string(sandbox.path("sheet.html")).unwrap();
     assert_eq!(sheet.matches("data:image/jpeg;base64,").count(), expected.len());
-    assert_eq!(sheet.matches("<b>failed:</b>").count(), 5);
+    assert_eq!(sheet.matches("<b>failed:</b>").count(), 6);
 }
 
 #[test]

@@ -54,6 +54,7 @@ impl Reader<'_> {
             transfers: self.whole("migrate.transfers", 1..=1000)?,
             bandwidth: Some(self.bytes("migrate.bandwidth")?).filter(|&bytes| bytes > 0),
             probe: self.switch("migrate.probe"),
+            catalog: self.text("migrate.catalog").into(),
         })
     }
 

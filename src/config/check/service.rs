@@ -2,6 +2,7 @@
 
 use super::{ConfigError, Reader};
 use crate::config::{Queue, Serve, Worker};
+use crate::model::address::Reach;
 use crate::model::id;
 use crate::model::job::label_set;
 
@@ -26,6 +27,7 @@ impl Reader<'_> {
             grace: self.time("worker.grace", 0.0..=86_400.0)?,
             inputs: self.texts("worker.inputs")?,
             outputs: self.texts("worker.outputs")?,
+            reach: Reach::listed(&self.texts("worker.private-hosts")?),
         })
     }
 
@@ -44,7 +46,7 @@ impl Reader<'_> {
             upload_room: self.bytes("serve.upload-room")?,
             upload_keep: self.time("serve.upload-keep", 1.0..=3e9)?,
             rate: self.small_count("serve.rate", 1..=1_000_000)?,
-            private_hosts: self.texts("serve.private-hosts")?.into_iter().map(|host| host.to_lowercase()).collect(),
+            reach: Reach::listed(&self.texts("serve.private-hosts")?),
         })
     }
 

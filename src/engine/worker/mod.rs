@@ -52,6 +52,7 @@ pub trait Runner: Send + Sync {
 }
 
 /// A job and what steers it.
+#[derive(Clone)]
 pub struct Order {
     /// Its number in the queue.
     pub id: String,

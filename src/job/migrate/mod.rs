@@ -33,6 +33,8 @@ pub struct Context {
     pub catalog: Catalog,
     /// Which objects are wanted.
     pub filter: Filter,
+    /// Only these keys: a part of a migration that somebody else divided up.
+    pub keys: Option<Vec<String>>,
     /// A folder for media that ffprobe looks at.
     pub scratch: PathBuf,
     /// ffprobe, if media are to be looked into.

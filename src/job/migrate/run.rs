@@ -43,7 +43,11 @@ pub async fn run(context: &Context, listener: Listener<'_>) -> std::result::Resu
     let recorder = Recorder::new(&context.catalog);
     let mut summary = Summary::default();
     let mut whole = true;
-    let stages = Pipeline::from_stream(wanted(context).boxed())
+    let found = match &context.keys {
+        Some(keys) => named(keys, context).boxed(),
+        None => wanted(context).boxed(),
+    };
+    let stages = Pipeline::from_stream(found)
         .io("look", context.transfers * QUESTIONS, async |found| look(found, context).await)
         .io("read", context.transfers, async |step| read(step, context).await)
         .cpu("examine", context.threads, |step| {
@@ -72,7 +76,7 @@ pub async fn run(context: &Context, listener: Listener<'_>) -> std::result::Resu
             }
         })
         .await;
-    if whole && !context.stop.is_cancelled() && !context.dry_run {
+    if whole && context.keys.is_none() && !context.stop.is_cancelled() && !context.dry_run {
         gone(context, &mut summary, listener).await?;
     }
     summary.stages = stages;
@@ -89,6 +93,16 @@ fn wanted(context: &Context) -> impl Stream<Item = std::result::Result<Stat, Sto
     });
     let objects = pages.map_ok(|found| stream::iter(found).map(Ok)).try_flatten();
     objects.try_filter(|stat| std::future::ready(!is_leftover(&stat.key) && context.filter.wants(&stat.key)))
+}
+
+/// The objects of the source that have these keys; those that are gone are left out.
+fn named<'a>(
+    keys: &'a [String],
+    context: &'a Context,
+) -> impl Stream<Item = std::result::Result<Stat, StorageError>> + Send + 'a {
+    let wanted = keys.iter().filter(|key| !is_leftover(key) && context.filter.wants(key));
+    let asked = stream::iter(wanted).map(|key| context.source.stat(key));
+    asked.buffer_unordered(context.transfers * QUESTIONS).filter_map(|found| std::future::ready(found.transpose()))
 }
 
 async fn look(found: std::result::Result<Stat, StorageError>, context: &Context) -> Result<Step> {

@@ -1,5 +1,6 @@
 //! Where pictures come from: files, folders, cards, stores.
 
+use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -10,9 +11,6 @@ use crate::storage::store::Store;
 
 /// Largest file that is read: an uncompressed picture of the most pixels is smaller.
 const LARGEST: u64 = 2 << 30;
-
-/// Folders within folders, lest a link that leads back is followed for ever.
-const DEEPEST: usize = 64;
 
 /// One picture to be made to fit.
 #[derive(Clone)]
@@ -67,9 +65,11 @@ impl Found {
     }
 
     fn add_folder(&mut self, top: &Path) {
-        let mut folders = vec![(top.to_path_buf(), 0)];
+        let mut folders = vec![top.to_path_buf()];
+        // A link that leads back would show the same pictures again and again.
+        let mut known: HashSet<_> = fs::metadata(top).map(|top| (top.dev(), top.ino())).into_iter().collect();
         let begin = self.inputs.len();
-        while let Some((folder, depth)) = folders.pop() {
+        while let Some(folder) = folders.pop() {
             let entries = match fs::read_dir(&folder) {
                 Ok(entries) => entries,
                 Err(error) => {
@@ -84,7 +84,11 @@ impl Found {
                 let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
                 match fs::metadata(&path) {
                     _ if hidden => {}
-                    Ok(metadata) if metadata.is_dir() && depth < DEEPEST => folders.push((path, depth + 1)),
+                    Ok(metadata) if metadata.is_dir() => {
+                        if known.insert((metadata.dev(), metadata.ino())) {
+                            folders.push(path);
+                        }
+                    }
                     Ok(metadata) if metadata.is_file() && self.wants(&below) => {
                         self.inputs.push(Input::of_file(path, below, &metadata));
                     }
@@ -177,6 +181,7 @@ mod tests {
         assert!(found.add_path(&card.path().join("nothing")).is_err());
         let mut all = Found::default();
         all.add_path(card.path()).unwrap();
-        assert_eq!(all.inputs.first().map(|input| input.path.as_str()), Some("DCIM/100/A.jpg"));
+        let paths: Vec<_> = all.inputs.iter().map(|input| input.path.as_str()).collect();
+        assert_eq!(paths, ["DCIM/100/A.jpg", "DCIM/101/B.JPG"], "a link that leads back shows nothing twice");
     }
 }

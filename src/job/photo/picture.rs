@@ -8,6 +8,7 @@ use turbojpeg::{Colorspace, Decompressor, PixelFormat, ScalingFactor, Subsamp};
 
 use super::turn::Plane;
 use crate::format::jpeg::Jpeg;
+use crate::format::tiff;
 use crate::model::failure::Failure;
 use crate::plan::photo::Kind;
 
@@ -65,7 +66,7 @@ impl Picture {
         }
     }
 
-    /// Decodes PNG, WebP or TIFF.
+    /// Decodes what is no JPEG and needs no other program.
     pub(super) fn of_other(bytes: &[u8], kind: Kind, max_pixels: u64) -> Result<(Self, Described), Refusal> {
         let mut limits = image::Limits::default();
         limits.max_alloc = Some(max_pixels.saturating_mul(BYTES_A_PIXEL));
@@ -88,10 +89,29 @@ impl Picture {
                 decoder.set_limits(limits).map_err(unreadable)?;
                 decode(decoder, max_pixels)
             }
+            Kind::Gif => {
+                let mut frames = image::codecs::gif::GifDecoder::new(Cursor::new(bytes)).map_err(unreadable)?;
+                frames.set_limits(limits.clone()).map_err(unreadable)?;
+                if frames.into_frames().take(2).count() > 1 {
+                    return Err(animated());
+                }
+                let mut decoder = image::codecs::gif::GifDecoder::new(input).map_err(unreadable)?;
+                decoder.set_limits(limits).map_err(unreadable)?;
+                decode(decoder, max_pixels)
+            }
+            Kind::Bmp => {
+                let mut decoder = image::codecs::bmp::BmpDecoder::new(input).map_err(unreadable)?;
+                decoder.set_limits(limits).map_err(unreadable)?;
+                decode(decoder, max_pixels)
+            }
             _ => {
                 let mut decoder = image::codecs::tiff::TiffDecoder::new(input).map_err(unreadable)?;
                 decoder.set_limits(limits).map_err(unreadable)?;
-                decode(decoder, max_pixels)
+                let (mut picture, described) = decode(decoder, max_pixels)?;
+                if tiff::has_more_pages(bytes) {
+                    picture.note = Some("has more pages: only the first is kept");
+                }
+                Ok((picture, described))
             }
         }
     }

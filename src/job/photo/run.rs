@@ -210,6 +210,7 @@ fn endings(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::Png => &["png"],
         Kind::WebP => &["webp"],
+        Kind::Gif => &["gif"],
         _ => &JPEG_ENDINGS,
     }
 }

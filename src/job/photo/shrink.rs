@@ -49,7 +49,7 @@ fn make(bytes: Vec<u8>, settings: &PhotoSettings, sheet: bool) -> Result<Made, R
     };
     match kind {
         Kind::Jpeg => of_jpeg(bytes, settings, sheet),
-        Kind::Png | Kind::WebP | Kind::Tiff => of_other(bytes, kind, settings, sheet),
+        Kind::Png | Kind::WebP | Kind::Tiff | Kind::Gif | Kind::Bmp => of_other(bytes, kind, settings, sheet),
         Kind::Heic => Err(refused("is HEIC and was not converted")),
     }
 }
@@ -86,8 +86,7 @@ fn of_jpeg(bytes: Vec<u8>, settings: &PhotoSettings, sheet: bool) -> Result<Made
     } else {
         metadata::of_jpeg(&jpeg, fitted.size, components, settings.keep_location, room)
     };
-    let trailer = jpeg.end.and_then(|end| bytes.get(end..)).is_some_and(is_film);
-    let note = note.or_else(|| trailer.then_some("had a short film behind it, which stays behind"));
+    let note = note.or_else(|| jpeg.end.and_then(|end| bytes.get(end..)).and_then(left_behind));
     finish(fitted, &along, note, sheet)
 }
 
@@ -159,6 +158,12 @@ fn seen((width, height): (u32, u32), orientation: u8) -> (u32, u32) {
     if turn::swaps(orientation) { (height, width) } else { (width, height) }
 }
 
-fn is_film(trailer: &[u8]) -> bool {
-    trailer.windows(8).any(|window| window == b"ftypmp42" || window == b"ftypisom")
+/// What a person should know of the bytes behind a picture.
+fn left_behind(trailer: &[u8]) -> Option<&'static str> {
+    let film = |window: &[u8]| window == b"ftypmp42" || window == b"ftypisom";
+    if trailer.windows(8).any(film) {
+        return Some("had a short film behind it, which stays behind");
+    }
+    let picture = trailer.windows(3).any(|window| window == [0xff, 0xd8, 0xff]);
+    picture.then_some("had another picture behind it (depth, brightness or a second eye), which stays behind")
 }

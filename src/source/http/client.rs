@@ -11,8 +11,8 @@ use url::Url;
 use crate::model::failure::Failure;
 use crate::model::secret::masked_url;
 
-use super::super::SourceSettings;
 use super::super::tries::Trouble;
+use super::super::{SourceSettings, guard};
 use super::answer::refusal;
 
 /// More redirects than this are a loop.
@@ -53,7 +53,8 @@ pub(in super::super) struct Client {
 
 impl Client {
     pub(in super::super) fn new(settings: SourceSettings) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder()
+        let builder = guard::client(&settings.reach);
+        let http = builder
             .user_agent(&settings.user_agent)
             .connect_timeout(settings.connect_timeout)
             .redirect(redirect::Policy::none())
@@ -82,7 +83,10 @@ impl Client {
             let response = response.map_err(|error| could_not(&error, &shown))?;
             match response.status().as_u16() {
                 200 | 206 | 416 => return Ok((response, url)),
-                301 | 302 | 303 | 307 | 308 => url = target(&response, &url)?,
+                301 | 302 | 303 | 307 | 308 => {
+                    url = target(&response, &url)?;
+                    guard::may_ask(&self.settings.reach, &url).map_err(Trouble::Final)?;
+                }
                 _ => return Err(refusal(&response, &shown)),
             }
         }
@@ -130,6 +134,9 @@ fn target(response: &Response, from: &Url) -> Result<Url, Trouble> {
 
 /// Puts an error of the HTTP client into words.
 pub(super) fn could_not(error: &reqwest::Error, shown: &str) -> Trouble {
+    if guard::is_private(error) {
+        return Trouble::Final(guard::refused(shown));
+    }
     let root = root(error);
     // A wrong certificate is wrong again in a minute.
     if root.to_ascii_lowercase().contains("certificate") {

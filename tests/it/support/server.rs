@@ -79,6 +79,11 @@ impl Server {
         format!("http://127.0.0.1:{}/{path}", self.port)
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// All requests so far.
     pub(crate) fn requests(&self) -> Vec<Request> {
         self.shared.log.lock().unwrap().clone()
@@ -164,6 +169,7 @@ fn answer(request: &Request, before: usize, shared: &Shared) -> Answer {
         "lies" => lying(file()),
         "moved" => Answer::new(302, Vec::new()).header("Location", format!("/good/{name}")),
         "circle" => Answer::new(302, Vec::new()).header("Location", request.path.clone()),
+        "away" => Answer::new(302, Vec::new()).header("Location", format!("http://{name}")),
         "to-file" => Answer::new(302, Vec::new()).header("Location", "file:///etc/passwd".into()),
         _ => Answer::new(404, b"no".to_vec()),
     }
