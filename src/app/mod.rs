@@ -4,6 +4,7 @@
 mod bulk;
 pub mod check;
 pub mod explain;
+pub mod gc;
 pub mod keys;
 #[cfg(feature = "stores")]
 pub mod migrate;

@@ -10,6 +10,7 @@ use trouble::Trouble;
 
 mod config;
 mod doctor;
+mod gc;
 mod hls;
 mod jobs;
 #[cfg(feature = "stores")]
@@ -98,6 +99,7 @@ enum Command {
     Token(token::Args),
     #[cfg(feature = "serve")]
     Webhook(webhook::Args),
+    Gc(gc::Args),
     Doctor(doctor::Args),
     Config(config::Args),
 }
@@ -153,6 +155,7 @@ fn run(command: Command) -> Result<Exit, Trouble> {
         Command::Token(args) => token::run(&args),
         #[cfg(feature = "serve")]
         Command::Webhook(args) => webhook::run(&args),
+        Command::Gc(args) => gc::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Config(args) => config::run(&args),
     }

@@ -38,6 +38,7 @@ pub(super) fn config(layers: &Layers, cores: NonZeroU64) -> Result<Config, Confi
         network: read.network()?,
         limits: read.limits()?,
         photos: read.photos()?,
+        gc_grace: read.time("gc.grace", 0.0..=3e9)?,
         migrate: read.migrate()?,
         mail: read.mail()?,
         tools: read.tools(),

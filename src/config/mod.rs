@@ -38,6 +38,8 @@ pub struct Config {
     pub limits: Limits,
     /// How pictures are to be.
     pub photos: PhotoSettings,
+    /// What is younger at a destination is never swept.
+    pub gc_grace: Duration,
     /// How objects move from store to store.
     pub migrate: Migrate,
     /// How messages are sent.

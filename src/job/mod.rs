@@ -6,6 +6,7 @@ pub mod cut;
 pub mod dash;
 pub mod done;
 pub mod early;
+pub mod gc;
 pub mod hls;
 mod kept;
 #[cfg(feature = "stores")]

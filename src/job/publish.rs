@@ -30,6 +30,9 @@ const POINTER: Serving = Serving { content_type: "application/vnd.apple.mpegurl"
 const MANIFEST: Serving = Serving { content_type: "application/json", cache_control: IMMUTABLE };
 const KEY: Serving = Serving { content_type: "application/octet-stream", cache_control: "no-store" };
 
+/// The name of the pointer beside the generations of a video.
+pub const MASTER: &str = "master.m3u8";
+
 /// Where the source came from.
 pub struct Provenance<'a> {
     /// What to compare with later.
@@ -69,7 +72,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     let dash =
         work.settings.dash.then(|| dash::manifest(work, &variants(work, &renditions), &tracks(work, &renditions)));
     if fault::mutant("pointer-first") {
-        write_pointer(work, "master.m3u8", &master, POINTER).await?;
+        write_pointer(work, MASTER, &master, POINTER).await?;
     }
     let mut objects: Vec<Object> = chunks.iter().flat_map(|chunk| chunk.objects.clone()).collect();
     for (folder, rendition) in &renditions {
@@ -99,7 +102,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     if let Some(dash) = &dash {
         write_pointer(work, dash::NAME, dash, dash::POINTER).await?;
     }
-    write_pointer(work, "master.m3u8", &master, POINTER).await?;
+    write_pointer(work, MASTER, &master, POINTER).await?;
     fault::point("pointer-stored");
     if dash.is_none() {
         // One of an earlier generation would lead to what is no longer meant.
@@ -286,7 +289,7 @@ async fn sweep(storage: &Store, folder: &str) -> Result<(), Failure> {
 /// the store can tell. A run that slept through another one's work replaces nothing then.
 async fn condition<'a>(work: &'a Work<'_>, name: &str) -> Result<When<'a>, Failure> {
     let storage = &work.cx.storage;
-    if name != "master.m3u8" || !storage.storage().abilities().conditions.if_same {
+    if name != MASTER || !storage.storage().abilities().conditions.if_same {
         return Ok(When::Always);
     }
     let conditions = storage.conditions().await?;

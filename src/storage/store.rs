@@ -245,16 +245,19 @@ impl Store {
     /// never finished; tells how many.
     pub async fn sweep(&self, prefix: &str, age: Duration) -> Result<u64, StorageError> {
         let Large::Parts(parts) = self.storage().large() else { return Ok(0) };
-        let left = self.inner.patience.ask(|| parts.unfinished(prefix)).await?;
-        let mut swept = 0;
-        for upload in left {
-            let old = upload.begun.is_some_and(|begun| age_of(begun) >= age);
-            if old {
-                self.inner.patience.ask(|| parts.abandon(&upload)).await?;
-                swept += 1;
-            }
+        let left = self.unfinished(prefix, age).await?;
+        for upload in &left {
+            self.inner.patience.ask(|| parts.abandon(upload)).await?;
         }
-        Ok(swept)
+        Ok(left.len() as u64)
+    }
+
+    /// The uploads below `prefix` that were begun longer than `age` ago and never finished.
+    pub async fn unfinished(&self, prefix: &str, age: Duration) -> Result<Vec<super::Upload>, StorageError> {
+        let Large::Parts(parts) = self.storage().large() else { return Ok(Vec::new()) };
+        let mut left = self.inner.patience.ask(|| parts.unfinished(prefix)).await?;
+        left.retain(|upload| upload.begun.is_some_and(|begun| age_of(begun) >= age));
+        Ok(left)
     }
 
     /// What conditional writes are good for here: tried once, because servers differ from their protocol.

@@ -40,6 +40,7 @@ mod chaos;
 mod crash;
 #[cfg(feature = "faults")]
 mod full_disk;
+mod gc;
 #[cfg(feature = "faults")]
 mod reach;
 #[cfg(feature = "faults")]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::progress::Tracker;
 use super::{News, Order, Shared, shown};
@@ -24,6 +25,10 @@ const WRITE: Duration = Duration::from_secs(2);
 /// How long to try to tell the queue how a job ended.
 const LAST_WORD: Duration = Duration::from_mins(1);
 
+/// A question to the queue that is on its way when a job ends gets this long: cut off half-way, a
+/// process that is stopped just then would keep the queue locked for all others.
+const HEARD_OUT: Duration = Duration::from_secs(1);
+
 /// Why a job was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
@@ -41,6 +46,8 @@ enum Ended {
 struct Pulse {
     beats: AtomicU64,
     tracker: Mutex<Tracker>,
+    /// The job has ended by itself.
+    over: CancellationToken,
 }
 
 impl Shared {
@@ -89,7 +96,8 @@ impl Shared {
 
     /// Runs the job and holds its lease meanwhile. Returns when nothing of it is left.
     async fn run(&self, claim: &Claim, job: Job, begun: Instant) -> (Option<Ended>, Result<Value, Failure>) {
-        let pulse = Arc::new(Pulse { beats: AtomicU64::new(0), tracker: Mutex::default() });
+        let pulse =
+            Arc::new(Pulse { beats: AtomicU64::new(0), tracker: Mutex::default(), over: CancellationToken::new() });
         let (seen, news, id) = (Arc::clone(&pulse), self.news.clone(), claim.id.clone());
         let report = move |what: What| {
             if seen.hear(&what) {
@@ -105,17 +113,23 @@ impl Shared {
             report: Arc::new(report),
         };
         let mut running = std::pin::pin!(self.runner.run(&order));
+        let mut holding = std::pin::pin!(self.hold(claim, &order, &pulse, begun));
         let ended = tokio::select! {
-            outcome = &mut running => return (None, outcome),
-            ended = self.hold(claim, &order, &pulse, begun) => ended,
+            outcome = &mut running => {
+                pulse.over.cancel();
+                // Who answers too late is not needed any more.
+                tokio::time::timeout(HEARD_OUT, holding).await.unwrap_or_default();
+                return (None, outcome);
+            }
+            Some(ended) = &mut holding => ended,
         };
         order.stop.cancel();
         order.cancel.cancel();
         (Some(ended), running.await)
     }
 
-    /// Renews the lease as long as there is progress. Returns when the job has to end.
-    async fn hold(&self, claim: &Claim, order: &Order, pulse: &Pulse, begun: Instant) -> Ended {
+    /// Renews the lease as long as there is progress. Returns when the job has to end, or is over.
+    async fn hold(&self, claim: &Claim, order: &Order, pulse: &Pulse, begun: Instant) -> Option<Ended> {
         let lease = self.settings.lease;
         let (beat, write) = (BEAT.min(lease / 6), WRITE.min(lease / 4));
         // Children take a moment to end, and that must be over when the lease is.
@@ -125,10 +139,11 @@ impl Shared {
         let mut unheard = false;
         loop {
             let end = until - margin;
-            tokio::time::sleep_until((Instant::now() + beat).min(end)).await;
+            let next = (Instant::now() + beat).min(end);
+            pulse.over.run_until_cancelled(tokio::time::sleep_until(next)).await?;
             let now = Instant::now();
             if now >= end {
-                return if unheard { Ended::Fenced } else { Ended::Silent };
+                return Some(if unheard { Ended::Fenced } else { Ended::Silent });
             }
             let life = self.life(pulse, order.number);
             let alive = life != known || pulse.is_excused() || fault::mutant("renew-by-timer");
@@ -136,19 +151,19 @@ impl Shared {
             let progress = renew.then(|| pulse.progress());
             let asked = self.queue.renew(claim, lease, progress.as_ref());
             match tokio::time::timeout_at(end, asked).await {
-                Ok(Ok(true)) => return Ended::Cancelled,
+                Ok(Ok(true)) => return Some(Ended::Cancelled),
                 Ok(Ok(false)) => {
                     unheard = false;
                     if renew {
                         (known, until, written) = (life, now + lease, now);
                     }
                 }
-                Ok(Err(QueueError::Lost { .. })) => return Ended::Lost,
+                Ok(Err(QueueError::Lost { .. })) => return Some(Ended::Lost),
                 Ok(Err(error)) => {
                     unheard = true;
                     tracing::warn!(%error, job = claim.id, "a lease could not be renewed");
                 }
-                Err(_) => return Ended::Fenced,
+                Err(_) => return Some(Ended::Fenced),
             }
         }
     }
