@@ -36,7 +36,7 @@ chaos: setup-test ## 500 kills of workers, with brokers killed and stopped too (
 	CHAOS_KILLS=$${CHAOS_KILLS:-250} cargo test --locked --features faults --test it -- chaos:: --nocapture --test-threads=1
 
 bench-queue: build ## jobs a second against Celery on the same servers, and how long a claim takes
-	@bench/queue.py
+	@bench/workers.py
 
 bench: build ## measure against the bound and against others, into bench/RESULTS.md (QUICK=1: a short look)
 	@bench/run.sh $(if $(QUICK),--quick)

@@ -1,7 +1,7 @@
 //! How fast a queue hands out jobs that take no time: `queue_bench URL JOBS CLAIMERS`.
 //!
 //! Prints one JSON object: jobs a second in and out, and how long a claim took
-//! at the start, with all jobs waiting. `bench/queue.py` compares it with others.
+//! at the start, with all jobs waiting. `bench/workers.py` compares it with others.
 #![expect(clippy::print_stdout, reason = "its numbers are what it is for")]
 
 use std::collections::BTreeSet;

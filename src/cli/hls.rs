@@ -43,7 +43,7 @@ pub(super) struct Args {
     /// A list of inputs; may be given several times.
     #[arg(short = 'a', long, value_name = "LIST")]
     list: Vec<OsString>,
-    /// Where packages go: a folder.
+    /// Where packages go: a folder, a store such as `s3://bucket/videos`, or `name:prefix` of the settings.
     #[arg(long, value_name = "DEST")]
     to: String,
     /// The video's id at the destination; for a single input.

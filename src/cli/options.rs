@@ -38,6 +38,12 @@ pub(super) struct PackageArgs {
     /// Codecs of the picture, a ladder for each, such as `h264,hevc,av1`; those after h264 need fmp4.
     #[arg(long, value_name = "CODECS")]
     codec: Option<String>,
+    /// Languages of sound to keep, such as `en,de`: the first is played; `none` drops all.
+    #[arg(long, value_name = "LANGUAGES")]
+    audio: Option<String>,
+    /// Languages of subtitles to keep, such as `en,de`, or `none`.
+    #[arg(long, value_name = "LANGUAGES")]
+    subtitles: Option<String>,
     /// Loudness of every track of sound in LUFS, such as -23 (EBU R128).
     #[arg(long, value_name = "LUFS", allow_hyphen_values = true)]
     loudness: Option<String>,
@@ -168,6 +174,8 @@ impl PackageArgs {
         flags.text("--container", "hls.container", self.container.as_ref());
         flags.switch("--dash", "hls.dash", self.dash);
         flags.text("--codec", "hls.codec", self.codec.as_ref());
+        flags.text("--audio", "hls.audio", self.audio.as_ref());
+        flags.text("--subtitles", "hls.subtitles", self.subtitles.as_ref());
         flags.text("--loudness", "hls.loudness", self.loudness.as_ref());
         flags.switch("--i-frames", "hls.i-frames", self.i_frames);
         flags.switch("--poster", "hls.poster", self.poster);

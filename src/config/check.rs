@@ -14,6 +14,7 @@ use super::stores::is_secret;
 use super::{Config, Effective, EncryptWish, Hls, Lanes, Network, Scratch, Tools, unit};
 use crate::model::id;
 use crate::model::secret::masked_url;
+use crate::plan::language::Wanted;
 use crate::plan::settings::{Codec, Container, Limits, Method, Profile, Rung};
 
 mod service;
@@ -143,6 +144,8 @@ impl Reader<'_> {
             container,
             dash,
             codecs: self.codecs(container, encrypt)?,
+            audio: self.wanted("hls.audio")?,
+            subtitles: self.wanted("hls.subtitles")?,
             loudness: self.loudness()?,
             i_frames: self.switch("hls.i-frames"),
             poster: self.switch("hls.poster"),
@@ -188,6 +191,11 @@ impl Reader<'_> {
             return Err(self.wrong("hls.rotate", "`cbcs` has one key for a video: give 0"));
         }
         Ok(())
+    }
+
+    fn wanted(&self, key: &str) -> Result<Wanted, ConfigError> {
+        let wanted = Wanted::parse(self.text(key));
+        wanted.ok_or_else(|| self.wrong(key, "give `all`, `none`, or languages such as `en,de`"))
     }
 
     fn loudness(&self) -> Result<Option<f64>, ConfigError> {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::model::address::Reach;
 use crate::model::failure::Failure;
+use crate::plan::language::Wanted;
 use crate::plan::photo::PhotoSettings;
 use crate::plan::settings::{Codec, Container, Encryption, HlsSettings, Limits, Method, Profile, Rung};
 use crate::storage::open::{Stores, Variables};
@@ -105,6 +106,10 @@ pub struct Hls {
     pub dash: bool,
     /// The codecs of the picture.
     pub codecs: Vec<Codec>,
+    /// The tracks of sound to keep.
+    pub audio: Wanted,
+    /// The tracks of text to keep.
+    pub subtitles: Wanted,
     /// Loudness of the sound in LUFS.
     pub loudness: Option<f64>,
     /// Playlists of key frames.
@@ -301,6 +306,8 @@ impl Config {
             container: self.hls.container,
             dash: self.hls.dash,
             codecs: self.hls.codecs.clone(),
+            audio: self.hls.audio.clone(),
+            subtitles: self.hls.subtitles.clone(),
             loudness: self.hls.loudness,
             i_frames: self.hls.i_frames,
             poster: self.hls.poster,

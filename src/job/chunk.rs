@@ -30,6 +30,7 @@ use crate::tool::ffmpeg;
 use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
+use super::kept;
 use super::pack::{INIT, Pack};
 use super::pictures;
 use super::piece;
@@ -101,19 +102,39 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure
     if part == Part::Pictures {
         return note(work, part, pictures::make(work, rank).await?).await;
     }
-    let (_unstored, whole) = begin(work, part, rank).await?;
-    let files = match encode(work, part, rank).await {
+    let (mut unstored, whole) = begin(work, part, rank).await?;
+    let mut files = match kept::find(work, part).await {
+        Some(files) => files,
+        None => made(work, part, rank, whole).await?,
+    };
+    fault::point("chunk-encoded");
+    if work.target.get().is_none() {
+        // Others may have a head start too as long as there is room for what comes of it.
+        if let Some(room) = kept::keep(work, part, &files).await? {
+            unstored = room;
+        }
+        // A film has many chunks, and each has many files.
+        drop(files);
+        work.target.wait().await;
+        files = open(work, part).await?;
+    }
+    let stored = work.cx.unless_cancelled(store(work, part, files, rank)).await?;
+    kept::forget(work, part).await;
+    drop(unstored);
+    note(work, part, stored).await
+}
+
+/// The encoder's checked files of a part, of which nothing is there yet.
+async fn made(work: &Work<'_>, part: Part, rank: Rank, whole: bool) -> Result<Vec<Rendition>, Failure> {
+    match encode(work, part, rank).await {
         // While the source is still coming, a failure means nothing yet.
         Err(failure) if !whole && failure.class != Class::Stopped => {
             work.target.wait().await;
-            with_tries(work, part, rank).await?
+            with_tries(work, part, rank).await
         }
-        Err(failure) => again(failure, work, part, rank).await?,
-        Ok(files) => files,
-    };
-    fault::point("chunk-encoded");
-    work.target.wait().await;
-    note(work, part, work.cx.unless_cancelled(store(work, part, files, rank)).await?).await
+        Err(failure) => again(failure, work, part, rank).await,
+        files => files,
+    }
 }
 
 /// Notes a part all of whose objects are stored.
@@ -144,7 +165,7 @@ async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>,
 }
 
 /// The folder of a rendition, and the encoder's checked files of it.
-type Rendition = (String, Arc<Cutter>);
+pub(super) type Rendition = (String, Arc<Cutter>);
 
 async fn with_tries(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
     match encode(work, part, rank).await {
@@ -266,6 +287,15 @@ pub(super) fn refused(failure: Failure, work: &Work<'_>, first_frame: u64) -> Fa
     }
     let at = clock(work.plan.grid.rate.seconds(first_frame));
     failure.context(&format!("the source cannot be encoded after {at}"))
+}
+
+/// Opens and checks what the encoder wrote of a part.
+pub(super) async fn open(work: &Work<'_>, part: Part) -> Result<Vec<Rendition>, Failure> {
+    match part {
+        Part::Video(chunk) => open_video(work, chunk, work.pieces(&chunk)).await,
+        Part::Audio(track) => open_audio(work, track).await,
+        Part::Pictures => Ok(Vec::new()),
+    }
 }
 
 /// Opens and checks what the encoder wrote of a chunk.

@@ -34,7 +34,7 @@ const LARGEST_INDEX: u64 = 64 << 20;
 /// A source that is coming, as far as its index tells.
 pub struct Head {
     /// Which of the files that may come.
-    pub serial: u64,
+    pub serial: String,
     /// A name of its own for the file, which it keeps when it is whole.
     pub path: PathBuf,
     /// What it holds.
@@ -130,7 +130,7 @@ async fn open(arrival: &Arrival, folder: &Path, settings: &HlsSettings, cx: &Con
     if !known || !encoded() {
         return Err(Failure::temporary("not told by the index alone"));
     }
-    Ok(Head { serial: arrival.serial, path, media })
+    Ok(Head { serial: arrival.serial.clone(), path, media })
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -30,6 +30,10 @@ use super::{Context, Report, done};
 /// Chunks that may be encoded while the source is coming stand before the sound.
 const EARLY_CHUNKS: usize = 4;
 
+/// So many parts of an item are under way while its source is coming. Those that are encoded wait as
+/// files, each with a task.
+const MOST_KEPT: u64 = 256;
+
 /// How a job ended well.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -155,7 +159,7 @@ impl Job<'_> {
         let limits = &self.settings.limits;
         let media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
         let planned = copy::decide(&media, &fetched.path, self.settings).await?;
-        let work = self.work((media, planned), fetched.path.clone(), None);
+        let work = self.work((media, planned), fetched.path.clone(), (fetched.serial.clone(), None));
         self.aim(&work, fetched).await?;
         let made = all_chunks(&work).await;
         self.publish(&work, made, fetched).await
@@ -168,13 +172,12 @@ impl Job<'_> {
         head: Head,
         arrival: watch::Receiver<Option<Arrival>>,
     ) -> Result<Outcome, Detour> {
-        let serial = head.serial;
         let planned = (plan(&head.media, self.settings)?, None);
-        let work = self.work((head.media, planned), head.path, Some(arrival));
+        let work = self.work((head.media, planned), head.path, (Some(head.serial), Some(arrival)));
         let arriving = async {
             let fetched = fetching.await?;
             fault::point("fetched");
-            if fetched.serial != Some(serial) {
+            if fetched.serial != work.serial {
                 return Err(Detour::Changed(fetched));
             }
             self.aim(&work, &fetched).await?;
@@ -190,7 +193,7 @@ impl Job<'_> {
         &self,
         (media, (plan, original)): (Media, (HlsPlan, Option<Arc<Original>>)),
         source: PathBuf,
-        arrival: Option<watch::Receiver<Option<Arrival>>>,
+        (serial, arrival): (Option<String>, Option<watch::Receiver<Option<Arrival>>>),
     ) -> Work<'_> {
         for warning in &plan.warnings {
             (self.report)(What::Warning { message: warning.clone() });
@@ -209,6 +212,7 @@ impl Job<'_> {
             turn: self.cx.turn(),
             report: self.report,
             stored: Stored::default(),
+            serial,
             arrival,
             target: SetOnce::new(),
         }
@@ -271,7 +275,8 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
         objects: work.plan.objects(),
         summary: work.plan.summary().into(),
     });
-    let at_once = usize::try_from(work.cx.lanes.backlog.stats().capacity).unwrap_or(usize::MAX);
+    let at_once = if work.target.get().is_none() { MOST_KEPT } else { work.cx.lanes.backlog.capacity() };
+    let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
     let mut making = futures_util::stream::iter(parts).map(|part| chunk::make(work, part)).buffer_unordered(at_once);
     let (mut made, mut stopped) = (Vec::new(), None);
     while let Some(outcome) = making.next().await {

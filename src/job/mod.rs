@@ -7,6 +7,7 @@ pub mod dash;
 pub mod done;
 pub mod early;
 pub mod hls;
+mod kept;
 #[cfg(feature = "stores")]
 pub mod migrate;
 pub mod pack;

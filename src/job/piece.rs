@@ -85,13 +85,13 @@ impl Effort<'_> {
     }
 
     /// All passes over a piece. Its renditions are made by one ffmpeg from one decode; only in the
-    /// last chunk of an item they are shared out to a second core that nobody else wants. The bytes
-    /// are the same: what a rendition is made of does not depend on the others.
+    /// first and the last chunk of an item they are shared out to a second core that nobody else
+    /// wants. The bytes are the same: what a rendition is made of does not depend on the others.
     async fn passes(&self, video: &Video, piece: &Piece, entry: Entry) -> Result<Made, Failure> {
         let Work { settings, plan, cx, source, media, .. } = self.work;
         let (first, renditions) = (plan.first_encoded(), plan.video.len());
-        let is_last = piece.chunk + 1 == plan.grid.chunks();
-        let spare = if is_last && renditions > first + 1 { cx.lanes.cpu.try_acquire(1) } else { None };
+        let is_edge = piece.chunk == 0 || piece.chunk + 1 == plan.grid.chunks();
+        let spare = if is_edge && renditions > first + 1 { cx.lanes.cpu.try_acquire(1) } else { None };
         let (groups, passes): (_, &[Pass]) = match (&spare, settings.two_pass) {
             // Where all is copied, the source is decoded all the same: it may be damaged.
             _ if first == renditions => (vec![(0, 1)], &[Pass::Look]),

@@ -53,6 +53,8 @@ pub struct Work<'a> {
     pub report: Report<'a>,
     /// Objects and bytes stored so far.
     pub stored: Stored,
+    /// The serial of the source, if it was downloaded.
+    pub serial: Option<String>,
     /// Which bytes are here while the source is still coming.
     pub arrival: Option<watch::Receiver<Option<Arrival>>>,
     /// Where it all goes, known when the source is whole.

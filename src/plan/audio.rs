@@ -1,7 +1,7 @@
 //! The audio renditions: one for every track, stereo AAC.
 
 use crate::model::media::Audio;
-use crate::plan::language::{Language, language};
+use crate::plan::language::{Language, Wanted, language};
 
 /// Samples a second of every audio rendition.
 pub const SAMPLE_RATE: u64 = 48_000;
@@ -33,10 +33,14 @@ pub struct AudioRendition {
 }
 
 /// The audio renditions of a source, in its order.
-pub fn renditions(tracks: &[Audio]) -> Vec<AudioRendition> {
-    let default = tracks.iter().position(|track| track.default).unwrap_or(0);
+pub fn renditions(tracks: &[Audio], wanted: &Wanted) -> Vec<AudioRendition> {
+    let tracks = choose(tracks, wanted);
+    let first = tracks.iter().filter_map(|track| wanted.place(&track.language)).min();
+    let of_the_first = |track: &&Audio| wanted.place(&track.language) == first;
+    let marked = tracks.iter().position(|track| track.default && of_the_first(track));
+    let default = marked.or_else(|| tracks.iter().position(of_the_first)).unwrap_or(0);
     let mut renditions: Vec<AudioRendition> = Vec::new();
-    for (number, track) in tracks.iter().enumerate().take(MOST_TRACKS) {
+    for (number, track) in tracks.into_iter().enumerate().take(MOST_TRACKS) {
         let language = language(&track.language);
         let folder = format!("audio-{}", language.code);
         let folder = unique(&folder, "-", |folder| renditions.iter().any(|one| one.folder == folder));
@@ -52,6 +56,16 @@ pub fn renditions(tracks: &[Audio]) -> Vec<AudioRendition> {
         });
     }
     renditions
+}
+
+/// The tracks that are wanted. Where none is of the wanted languages, what the source itself would
+/// play is kept: silence is not what was asked for.
+fn choose<'a>(tracks: &'a [Audio], wanted: &Wanted) -> Vec<&'a Audio> {
+    let chosen: Vec<&Audio> = tracks.iter().filter(|track| wanted.place(&track.language).is_some()).collect();
+    if chosen.is_empty() && *wanted != Wanted::None {
+        return tracks.iter().find(|track| track.default).or(tracks.first()).into_iter().collect();
+    }
+    chosen
 }
 
 /// What people read: the title, else the language.
@@ -106,12 +120,13 @@ pub(crate) mod tests {
 
     #[test]
     fn every_track_has_its_own_folder_and_name() {
-        let made = renditions(&[
+        let tracks = [
             track(1, "eng", None, false),
             track(2, "deu", Some("Kom\"men\ntar"), true),
             track(3, "eng", None, false),
             track(4, "../..", None, false),
-        ]);
+        ];
+        let made = renditions(&tracks, &Wanted::All);
         let found: Vec<_> = made.iter().map(|one| (one.folder.as_str(), one.name.as_str(), one.default)).collect();
         assert_eq!(
             found,
@@ -122,5 +137,18 @@ pub(crate) mod tests {
                 ("audio-und", "und", false)
             ]
         );
+    }
+
+    #[test]
+    fn wanted_languages_are_kept_and_the_first_is_played() {
+        let tracks = [track(1, "eng", None, true), track(2, "deu", None, false), track(3, "fra", None, false)];
+        let made = |wanted: &str| {
+            let made = renditions(&tracks, &Wanted::parse(wanted).unwrap());
+            made.into_iter().map(|one| (one.language, one.default)).collect::<Vec<_>>()
+        };
+        assert_eq!(made("de,en"), [("en".to_string(), false), ("de".to_string(), true)]);
+        assert_eq!(made("fr"), [("fr".to_string(), true)]);
+        assert_eq!(made("ja"), [("en".to_string(), true)]);
+        assert_eq!(made("none"), []);
     }
 }

@@ -4,10 +4,11 @@
 use sha2::{Digest, Sha256};
 
 use crate::model::secret::Secret;
+use crate::plan::language::Wanted;
 use crate::plan::settings::{Codec, Container, HlsSettings, Method};
 
 /// Raised whenever the same plan would give other bytes than before.
-const FORMAT: &str = "forebay-hls-2";
+const FORMAT: &str = "forebay-hls-3";
 
 /// A digest of the settings that shape a package, for "was this made with the same settings?".
 pub fn settings_digest(settings: &HlsSettings) -> String {
@@ -39,6 +40,11 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
     }
     if let Some(loudness) = settings.loudness {
         text.extend(["loudness ", &loudness.to_string(), "\n"]);
+    }
+    for (name, wanted) in [("audio", &settings.audio), ("subtitles", &settings.subtitles)] {
+        if *wanted != Wanted::All {
+            text.extend([name, " ", &format!("{wanted:?}"), "\n"]);
+        }
     }
     let wishes =
         [("i-frames\n", settings.i_frames), ("poster\n", settings.poster), ("storyboard\n", settings.storyboard)];
@@ -98,6 +104,8 @@ mod tests {
             HlsSettings { container: Container::Fmp4, ..settings() },
             HlsSettings { dash: true, ..settings() },
             HlsSettings { loudness: Some(-23.0), ..settings() },
+            HlsSettings { audio: Wanted::None, ..settings() },
+            HlsSettings { subtitles: Wanted::None, ..settings() },
             HlsSettings { i_frames: true, ..settings() },
             HlsSettings { poster: true, ..settings() },
             HlsSettings { storyboard: true, ..settings() },

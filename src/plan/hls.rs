@@ -75,8 +75,8 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let rate = media.video.as_ref().map_or(SOUND_RATE, output_rate);
     let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
     let headers = u64::from(settings.container == Container::Fmp4);
-    let audio = renditions(&media.audio);
-    let subtitles = subtitle::renditions(&media.text);
+    let audio = renditions(&media.audio, &settings.audio);
+    let subtitles = subtitle::renditions(&media.text, &settings.subtitles);
     let Some(picture) = &media.video else {
         let top = Top::Encoded { because: "there is no picture".into() };
         let (video, shares, extras) = (Vec::new(), Vec::new(), u64::from(settings.dash));
@@ -261,6 +261,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::model::media::Timeline;
     use crate::plan::ladder::tests::{rungs, video};
+    use crate::plan::language::Wanted;
     use crate::plan::settings::{Codec, Profile};
 
     pub(crate) fn settings() -> HlsSettings {
@@ -281,6 +282,8 @@ pub(crate) mod tests {
             container: Container::Ts,
             dash: false,
             codecs: vec![Codec::H264],
+            audio: Wanted::All,
+            subtitles: Wanted::All,
             loudness: None,
             i_frames: false,
             poster: false,

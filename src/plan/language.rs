@@ -1,5 +1,42 @@
 //! Languages: what sources call them, what players want to hear, and what people read.
 
+/// Which tracks of a source are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Wanted {
+    /// Every one.
+    #[default]
+    All,
+    /// None.
+    None,
+    /// Those of these languages, by [`Language::code`]; the first is what players choose.
+    Languages(Vec<String>),
+}
+
+impl Wanted {
+    /// `all`, `none`, or languages such as `en,de`. `None` if it names what is no language.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.trim() {
+            "all" => return Some(Self::All),
+            "none" => return Some(Self::None),
+            _ => {}
+        }
+        let code = |tag: &str| match language(tag.trim()).code {
+            unknown if unknown == "und" && tag.trim() != "und" => None,
+            code => Some(code),
+        };
+        text.split(',').map(code).collect::<Option<_>>().map(Self::Languages)
+    }
+
+    /// The place of a language in what is wanted: `None` if it is not, 0 for what players shall choose.
+    /// A wanted `pt` takes `pt-BR` as well.
+    pub fn place(&self, tag: &str) -> Option<usize> {
+        let Self::Languages(wanted) = self else { return (*self == Self::All).then_some(0) };
+        let code = language(tag).code;
+        let of = |wanted: &String| code == *wanted || code.starts_with(&format!("{wanted}-"));
+        wanted.iter().position(of)
+    }
+}
+
 /// One language.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Language {
@@ -113,6 +150,17 @@ mod tests {
         check("tlh", "tlh", "tlh", "");
         check("../..", "und", "und", "");
         check("", "und", "und", "");
+    }
+
+    #[test]
+    fn languages_are_wanted_by_any_of_their_codes() {
+        let wanted = Wanted::parse("de, en").unwrap();
+        let places: Vec<_> = ["ger", "eng", "en-US", "fra", "und"].map(|tag| wanted.place(tag)).into();
+        assert_eq!(places, [Some(0), Some(1), Some(1), None, None]);
+        assert_eq!(Wanted::parse("all").unwrap().place("fra"), Some(0));
+        assert_eq!(Wanted::parse("none").unwrap().place("fra"), None);
+        assert_eq!(Wanted::parse("en,!"), None);
+        assert_eq!(Wanted::parse(""), None);
     }
 
     #[test]

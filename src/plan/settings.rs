@@ -1,6 +1,7 @@
 //! What the user decides about an HLS package, checked and complete.
 
 use crate::model::secret::Secret;
+use crate::plan::language::Wanted;
 
 /// Everything that shapes the bytes of a package.
 #[derive(Clone, Debug)]
@@ -21,6 +22,10 @@ pub struct HlsSettings {
     pub two_pass: bool,
     /// Bitrate of stereo AAC in kb/s.
     pub audio_kbps: u32,
+    /// The tracks of sound to keep.
+    pub audio: Wanted,
+    /// The tracks of text to keep.
+    pub subtitles: Wanted,
     /// What segments are.
     pub container: Container,
     /// Write a manifest of MPEG-DASH beside the master playlist, for the same segments.

@@ -3,7 +3,7 @@
 use crate::model::media::Text;
 use crate::plan::audio::{name, unique};
 use crate::plan::grid::Grid;
-use crate::plan::language::language;
+use crate::plan::language::{Wanted, language};
 
 /// No player offers more tracks than this in a menu one can read.
 const MOST_TRACKS: usize = 32;
@@ -31,10 +31,11 @@ pub struct SubtitleRendition {
 }
 
 /// The subtitle renditions of a source, in its order.
-pub fn renditions(tracks: &[Text]) -> Vec<SubtitleRendition> {
+pub fn renditions(tracks: &[Text], wanted: &Wanted) -> Vec<SubtitleRendition> {
+    let tracks: Vec<&Text> = tracks.iter().filter(|track| wanted.place(&track.language).is_some()).collect();
     let default = tracks.iter().position(|track| track.default);
     let mut renditions: Vec<SubtitleRendition> = Vec::new();
-    for (number, track) in tracks.iter().enumerate().take(MOST_TRACKS) {
+    for (number, track) in tracks.into_iter().enumerate().take(MOST_TRACKS) {
         let language = language(&track.language);
         let kind = if track.forced { "-forced" } else { "" };
         let folder = format!("subs-{}{kind}", language.code);
@@ -77,12 +78,15 @@ mod tests {
             forced,
             hearing_impaired: false,
         };
-        let made = renditions(&[track(2, "ger", false), track(3, "ger", true), track(4, "eng", false)]);
+        let tracks = [track(2, "ger", false), track(3, "ger", true), track(4, "eng", false)];
+        let made = renditions(&tracks, &Wanted::All);
         let found: Vec<_> = made.iter().map(|one| (one.folder.as_str(), one.name.as_str(), one.default)).collect();
         assert_eq!(
             found,
             [("subs-deu", "Deutsch", false), ("subs-deu-forced", "Deutsch 2", true), ("subs-eng", "English", false)]
         );
+        assert_eq!(renditions(&tracks, &Wanted::parse("de").unwrap()).len(), 2);
+        assert_eq!(renditions(&tracks, &Wanted::None), []);
     }
 
     #[test]

@@ -33,7 +33,7 @@ use super::{FetchContext, Fetched, Record, name};
 pub(super) use self::client::{Client, Input};
 
 /// Bytes of the first request: enough to see what they are, too few to keep others waiting.
-const FIRST: u64 = 128 * 1024;
+const FIRST: u64 = 32 * 1024;
 
 /// A question on the side may take no longer.
 const ASIDE: Duration = Duration::from_secs(10);
@@ -41,7 +41,7 @@ const ASIDE: Duration = Duration::from_secs(10);
 /// What an input turned out to be.
 pub(super) enum Outcome {
     /// Media, now whole on this machine.
-    Whole(Fetched),
+    Whole(Box<Fetched>),
     /// A page or a manifest.
     Page,
 }
@@ -87,7 +87,7 @@ pub(super) async fn fetch(
     loop {
         let mark = Mark::load(folder, input.key);
         if let Some(fetched) = finished(client, input, folder, context, mark.as_ref()).await? {
-            return Ok(Outcome::Whole(fetched));
+            return Ok(Outcome::Whole(Box::new(fetched)));
         }
         let mark = mark.filter(|mark| ranges && mark.resumable(folder));
         let resumed = mark.is_some();
@@ -133,7 +133,7 @@ async fn finished(
         sha256,
         record: record(mark),
         temporary: true,
-        serial: None,
+        serial: Some(mark.serial.clone()),
         room: room.finish(bytes),
     }))
 }
@@ -246,7 +246,7 @@ async fn land(
     (context.report)(What::Downloaded { bytes });
     let fetched =
         Fetched { path, bytes, sha256, record: record(&mark), temporary: true, serial, room: room.finish(bytes) };
-    Ok(Outcome::Whole(fetched))
+    Ok(Outcome::Whole(Box::new(fetched)))
 }
 
 /// Asks for the beginning of the file, as often as it takes, and reads enough of it to judge.

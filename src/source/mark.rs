@@ -24,6 +24,8 @@ const MARK: &str = "source.json";
 pub(super) struct Mark {
     pub(super) boot: String,
     pub(super) key: String,
+    /// Tells this file from any other that is downloaded, also after a restart.
+    pub(super) serial: String,
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<String>,
     /// Bytes of the whole.
@@ -45,7 +47,7 @@ pub(super) struct Finished {
 impl Mark {
     /// An empty mark of this boot.
     pub(super) fn new(key: &str) -> Self {
-        Self { boot: boot_id(), key: key.to_owned(), ..Self::default() }
+        Self { boot: boot_id(), key: key.to_owned(), serial: serial(), ..Self::default() }
     }
 
     /// The mark in `folder`, if it belongs to this input and can be believed.
@@ -111,6 +113,11 @@ pub(super) fn wipe(folder: &Path) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn serial() -> String {
+    let drawn = getrandom::u64();
+    drawn.map(|number| format!("{number:016x}")).unwrap_or_default()
 }
 
 fn boot_id() -> String {

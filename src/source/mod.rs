@@ -81,8 +81,9 @@ pub struct FetchContext<'a> {
 pub struct Arrival {
     /// The incomplete file. It has its full length; what is not here yet reads as zeros.
     pub path: PathBuf,
-    /// Another number is another file: the one before is not to be trusted.
-    pub serial: u64,
+    /// Another serial is another file: the one before is not to be trusted. A download that goes
+    /// on after a restart keeps its own.
+    pub serial: String,
     /// Its full length.
     pub size: u64,
     /// The bytes that are here, in ascending ranges that do not touch.
@@ -147,7 +148,7 @@ pub struct Fetched {
     /// Whether it lies in scratch and may be deleted after use.
     pub temporary: bool,
     /// The serial of the [`Arrival`] it grew from, if it did.
-    pub serial: Option<u64>,
+    pub serial: Option<String>,
     /// The scratch space it fills, if any. Drop it when the file is deleted.
     pub room: Option<Permit<Rank>>,
 }
@@ -255,7 +256,7 @@ impl Sources {
             Kind::Media(url) => {
                 let input = Input { url, headers: &item.headers, key };
                 match http::fetch(client, &input, folder, context).await? {
-                    Outcome::Whole(fetched) => return Ok(fetched),
+                    Outcome::Whole(fetched) => return Ok(*fetched),
                     Outcome::Page => (url, None),
                 }
             }

@@ -167,7 +167,7 @@ async fn servers_without_ranges_or_lengths_are_served_in_one_go() {
 #[tokio::test]
 async fn cut_connections_are_taken_up_again() {
     let body = media(3 * MIB);
-    let server = Server::start(Behaviour { cut: Some(300_000), ..Behaviour::good(body.clone()) }).await;
+    let server = Server::start(Behaviour { cut: Some(100_000), ..Behaviour::good(body.clone()) }).await;
     let quick = SourceSettings { longest_wait: Duration::from_millis(20), ..settings() };
     let bench = Bench::new(quick);
     assert_whole(&bench.get(&server, "/a.mp4").await.unwrap(), &body);

@@ -188,11 +188,34 @@ fn every_step_of_the_program_is_tried() {
         "object-written",
         "object-copied",
         "object-recorded",
+        // Below, with a film that comes more slowly.
+        "early-kept",
     ];
     for step in steps {
         let tried = STEPS.iter().any(|(tried, _)| tried.split([':', '/']).next() == Some(&step));
         assert!(tried || elsewhere.contains(&step.as_str()), "no test kills a run at `{step}`");
     }
+}
+
+/// Chunks that were encoded while the source was coming are not encoded again.
+#[test]
+fn a_head_start_outlives_a_kill() {
+    let clip = media::clip_of(12, "1280x720");
+    let quick = Server::start(&clip, u32::MAX);
+    let whole = Bench::new().with_input(&quick.url("film.mp4"), &[]);
+    whole.run().expect(0);
+    // Six seconds over four connections: longer than the chunks take.
+    let rate = clip.metadata().unwrap().len() / 4 / 6;
+    let server = Server::start(&clip, u32::try_from(rate).unwrap());
+    let bench = Bench::new().with_input(&server.url("film.mp4"), &[]);
+    let film = Film { bench, server };
+    assert_eq!(film.killed(Kill::At("early-kept:4")), Ok(true));
+    let before = film.bench.ffmpeg.encodes().values().sum::<usize>();
+    assert!(before >= 4, "{before}");
+    film.bench.run().expect(0);
+    assert_eq!(film.bench.package(&["--decode"]), whole.package(&["--decode"]));
+    let again = film.bench.ffmpeg.encodes().values().sum::<usize>() - whole.ffmpeg.encodes().values().sum::<usize>();
+    assert!(again <= CORES, "{again} parts were encoded again: {:?}", film.bench.ffmpeg.encodes());
 }
 
 #[test]

@@ -3,7 +3,6 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,9 +32,6 @@ const FLUSH: Duration = Duration::from_millis(500);
 /// Progress is told no more often.
 const TELL: Duration = Duration::from_millis(200);
 
-/// The serial of the next part.
-static SERIAL: AtomicU64 = AtomicU64::new(0);
-
 pub(super) struct Part<'a> {
     folder: &'a Path,
     file: Arc<File>,
@@ -44,7 +40,6 @@ pub(super) struct Part<'a> {
     /// When the mark was saved last. Held while saving.
     saved: tokio::sync::Mutex<Instant>,
     landed: watch::Sender<Landed>,
-    serial: u64,
 }
 
 struct State {
@@ -102,13 +97,12 @@ impl<'a> Part<'a> {
             state: Mutex::new(State { mark, told: None }),
             saved: tokio::sync::Mutex::new(Instant::now()),
             landed: watch::Sender::new(landed),
-            serial: SERIAL.fetch_add(1, Ordering::Relaxed),
         })
     }
 
     /// Tells this file from any other that this process downloads.
-    pub(super) fn serial(&self) -> u64 {
-        self.serial
+    pub(super) fn serial(&self) -> String {
+        self.state().mark.serial.clone()
     }
 
     pub(super) fn mark(&self) -> Mark {
@@ -216,7 +210,7 @@ impl<'a> Part<'a> {
     fn announce(&self, mark: &Mark) {
         let Some(size) = mark.size else { return };
         let ranges = mark.written.as_slice().to_vec();
-        let arrival = Arrival { path: self.folder.join(PART), serial: self.serial, size, ranges };
+        let arrival = Arrival { path: self.folder.join(PART), serial: mark.serial.clone(), size, ranges };
         self.context.arrival.send_replace(Some(arrival));
     }
 
