@@ -17,6 +17,7 @@ import makespan
 import measure
 import migrate
 import photos
+import serve
 from measure import ROOT, WORK
 
 # What the encode must reach: ours, theirs, CPU, wall, bits.
@@ -158,9 +159,10 @@ PARTS = {
     "makespan": makespan.measure_all,
     "photos": photos.measure_all,
     "migrate": migrate.measure_all,
+    "serve": serve.measure_all,
 }
 # Sections of their own, which are left out until they are measured.
-APART = {"photos": photos.text, "migrate": migrate.text}
+APART = {"photos": photos.text, "migrate": migrate.text, "serve": serve.text}
 ROUNDS = 3
 # Prime to the 60, 90 and 180 frames between key frames.
 SAMPLE = 7

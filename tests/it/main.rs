@@ -56,5 +56,7 @@ mod web;
 mod web_guard;
 #[cfg(feature = "serve")]
 mod web_page;
+#[cfg(feature = "serve")]
+mod web_schema;
 #[cfg(feature = "faults")]
 mod worker;
