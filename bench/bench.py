@@ -15,7 +15,9 @@ import time
 import encode
 import makespan
 import measure
+import migrate
 import photos
+import serve
 from measure import ROOT, WORK
 
 # What the encode must reach: ours, theirs, CPU, wall, bits.
@@ -156,9 +158,11 @@ PARTS = {
     "copying-quality": lambda quick: encode.judge_copying(SAMPLE),
     "makespan": makespan.measure_all,
     "photos": photos.measure_all,
+    "migrate": migrate.measure_all,
+    "serve": serve.measure_all,
 }
 # Sections of their own, which are left out until they are measured.
-APART = {"photos": photos.text}
+APART = {"photos": photos.text, "migrate": migrate.text, "serve": serve.text}
 ROUNDS = 3
 # Prime to the 60, 90 and 180 frames between key frames.
 SAMPLE = 7

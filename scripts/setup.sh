@@ -124,6 +124,16 @@ install_moto() {
     "$home/bin/python3" -m pip install --quiet --disable-pip-version-check 'moto[server]>=5.2,<6'
 }
 
+# Asks the API for everything that its description allows, and more.
+install_schemathesis() {
+    local home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/schemathesis"
+    [ ! -x "$home/bin/st" ] || return 0
+    say "installing schemathesis from PyPI into $home"
+    rm -rf "$home"
+    python3 -m venv "$home" || return
+    "$home/bin/python3" -m pip install --quiet --disable-pip-version-check 'schemathesis>=4.32,<5'
+}
+
 install_browser_packages() {
     [ "$browser_home/node_modules/.package-lock.json" -nt "$browser_home/package-lock.json" ] && return 0
     say "installing what the browser tests use"
@@ -167,6 +177,7 @@ result=0
 install_packages || result=3
 if has python3; then install_ytdlp || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_moto || result=3; fi
+if [ "$with_tests" = yes ] && has python3; then install_schemathesis || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_mail_server || result=3; fi
 if [ "$with_tests" = yes ] && has npm; then install_browser_packages || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_shaka || result=3; fi

@@ -26,7 +26,7 @@ exit 0
 "#;
 
 /// `unshare` with the options by which this user may mount; nothing if there are none.
-fn unshare() -> Option<&'static [&'static str]> {
+pub(crate) fn unshare() -> Option<&'static [&'static str]> {
     let ways: [&[&str]; 2] = [&["--mount"], &["--user", "--map-root-user", "--mount"]];
     let works = |way: &&&[&str]| {
         let try_it = ["sh", "-c", "mount -t tmpfs -o size=4k tmpfs /tmp"];

@@ -57,5 +57,7 @@ mod web;
 mod web_guard;
 #[cfg(feature = "serve")]
 mod web_page;
+#[cfg(feature = "serve")]
+mod web_schema;
 #[cfg(feature = "faults")]
 mod worker;

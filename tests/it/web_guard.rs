@@ -16,6 +16,31 @@ fn nobody_beyond_this_machine_gets_in_without_a_token() {
     sandbox.forebay(["token", "revoke", "nobody", "--state", "state"]).expect(2);
 }
 
+#[cfg(feature = "faults")]
+#[test]
+fn an_upload_that_fills_the_disk_is_refused_and_leaves_room_for_others() {
+    let Some(unshare) = crate::full_disk::unshare() else { return };
+    let site = Site::start_on_disk(Sandbox::new(), unshare, 6000);
+    let (large, small) = (vec![7; 9_000_000], vec![7; 300_000]);
+    for _ in 0..2 {
+        let answer = site.ask("PUT", "/api/v1/uploads/large.mp4", &large).expect(507);
+        assert!(answer.text().contains("the server's disk is full"), "{}", answer.text());
+        assert!(answer.header("retry-after").is_some());
+    }
+    // What came by tus is kept, as it may go on when there is room again, or be given up.
+    let (tus, length) = (("tus-resumable", "1.0.0"), ("upload-length", "9000000"));
+    let made = site.send("POST", "/api/v1/uploads", &[tus, length], b"").expect(201);
+    let place = made.header("location").unwrap();
+    let patch = [tus, ("upload-offset", "0"), ("content-type", "application/offset+octet-stream")];
+    site.send("PATCH", place, &patch, &large).expect(507);
+    let head = site.send("HEAD", place, &[tus], b"").expect(200);
+    let offset: usize = head.header("upload-offset").unwrap().parse().unwrap();
+    assert!((1_000_000..9_000_000).contains(&offset), "{offset}");
+    site.send("DELETE", place, &[tus], b"").expect(204);
+    site.ask("PUT", "/api/v1/uploads/small.mp4", &small).expect(201);
+    site.ask("GET", "/readyz", b"").expect(200);
+}
+
 #[test]
 fn a_token_opens_what_its_scope_says() {
     let site = Site::start(Sandbox::new(), &["--no-worker"]);

@@ -18,8 +18,20 @@ export function badge(job: Job): HTMLElement {
   return h('span', { class: `badge ${job.state}` }, h('span', { 'aria-hidden': 'true' }, sign), ' ', shown);
 }
 
+// They turn the letters behind them around, so that `\u202egpj.exe` would look like `exe.jpg`.
+const TURNING = /[\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
 /** What people call a job. */
 export function title(job: Job): string {
+  return named(job).replace(TURNING, '') || job.id;
+}
+
+/** Why a job failed, beside a sign that says that it did. */
+export function why(error: string): string {
+  return error.replace(/^failed for good: /, '');
+}
+
+function named(job: Job): string {
   if (job.title) return job.title;
   if (job.video) return job.video;
   const name = decode(job.input.split('?')[0] ?? '').replace(/\/+$/, '').split('/').pop();

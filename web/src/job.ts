@@ -1,7 +1,7 @@
 // The page of one job: its video, what was made, what happened, and what can be done.
 
 import { ask, reason, type WholeJob } from './api';
-import { badge, title } from './badge';
+import { badge, title, why } from './badge';
 import { makeBars, remaining } from './bars';
 import { h, say, toast } from './dom';
 import { bytes, clock, moment, span } from './format';
@@ -64,7 +64,7 @@ export function makeJob(id: string): { element: HTMLElement; close(): void } {
     element.dataset.state = shown.state;
     say(left, remaining(figures[id]) || (shown.state === 'running' ? (shown.note ?? '') : ''));
     trouble.hidden = !shown.error;
-    trouble.replaceChildren(h('strong', {}, shown.state === 'dead' ? 'Failed: ' : 'Tries again: '), shown.error ?? '');
+    trouble.replaceChildren(h('strong', {}, shown.state === 'dead' ? 'Failed: ' : 'Tries again: '), why(shown.error ?? ''));
     act(shown);
     facts.replaceChildren(...describe(shown));
     log.replaceChildren(

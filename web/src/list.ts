@@ -1,7 +1,7 @@
 // The list of jobs: filtered, searched and paged by the server, kept up to date by events.
 
 import { ask, reason, type Counts, type Job, type Page, type State } from './api';
-import { badge, STATES, title } from './badge';
+import { badge, STATES, title, why } from './badge';
 import { makeBars, remaining, type Bars } from './bars';
 import { announce, h, say } from './dom';
 import { ago, bytes, count, span } from './format';
@@ -31,7 +31,7 @@ export function makeList(): View {
   const search = h('input', {
     type: 'search',
     id: 'search',
-    placeholder: 'Search titles, names, numbers, errors',
+    placeholder: 'Search titles, numbers, errors',
     'aria-label': 'Search jobs',
     autocomplete: 'off',
     spellcheck: 'false',
@@ -148,9 +148,9 @@ export function makeList(): View {
     const by = {
       running: [left || job.plan || 'starting', job.note ?? ''],
       waiting: [`handed in ${ago(job.submitted)}`],
-      delayed: [job.error ?? 'tries again soon'],
+      delayed: [job.error ? why(job.error) : 'tries again soon'],
       done: [took, job.bytes ? bytes(job.bytes) : '', job.encrypted ? 'encrypted' : '', job.ended ? ago(job.ended) : ''],
-      dead: [job.error ?? 'failed'],
+      dead: [job.error ? why(job.error) : 'failed'],
       cancelled: [job.ended ? ago(job.ended) : ''],
     }[job.state];
     return by.filter(Boolean).join(' · ');

@@ -41,6 +41,8 @@ struct Trouble {
 /// Copies what the destination lacks. Everything that becomes of an object is told to `listener`.
 pub async fn run(context: &Context, listener: Listener<'_>) -> std::result::Result<Summary, Failure> {
     let recorder = Recorder::new(&context.catalog);
+    // Where nothing is yet, nobody needs to look for each object whether it is there.
+    let fresh = context.destination.page("", None).await.is_ok_and(|page| page.found.is_empty() && page.next.is_none());
     let mut summary = Summary::default();
     let mut whole = true;
     let found = match &context.keys {
@@ -48,7 +50,7 @@ pub async fn run(context: &Context, listener: Listener<'_>) -> std::result::Resu
         None => wanted(context).boxed(),
     };
     let stages = Pipeline::from_stream(found)
-        .io("look", context.transfers * QUESTIONS, async |found| look(found, context).await)
+        .io("look", context.transfers * QUESTIONS, async |found| look(found, context, fresh).await)
         .io("read", context.transfers, async |step| read(step, context).await)
         .cpu("examine", context.threads, |step| {
             Ok(match step {
@@ -105,10 +107,11 @@ fn named<'a>(
     asked.buffer_unordered(context.transfers * QUESTIONS).filter_map(|found| std::future::ready(found.transpose()))
 }
 
-async fn look(found: std::result::Result<Stat, StorageError>, context: &Context) -> Result<Step> {
+async fn look(found: std::result::Result<Stat, StorageError>, context: &Context, fresh: bool) -> Result<Step> {
     let stat = found.map_err(|error| trouble("", error))?;
     let known = context.catalog.find(&stat.key).await.map_err(|failure| trouble(&stat.key, failure))?;
     let there = match &known {
+        None if fresh => None,
         Some(known) if fault::mutant("trust-catalog") => {
             Some(Seen { version: String::new(), bytes: known.bytes, md5: None })
         }

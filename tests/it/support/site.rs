@@ -66,6 +66,20 @@ impl Site {
         Self { sandbox, running, port, token: None, arguments }
     }
 
+    /// Starts a server whose state lies on a disk of its own of so many kilobytes. `unshare` has the
+    /// options by which this user may mount.
+    pub(crate) fn start_on_disk(sandbox: Sandbox, unshare: &[&str], kilobytes: u64) -> Self {
+        let script = "mkdir -p state && mount -t tmpfs -o size=$1 tmpfs state && shift && exec \"$@\"";
+        let arguments: Vec<String> =
+            ["serve", "--no-worker", "--listen", "127.0.0.1:0", "--state", "state"].map(String::from).into();
+        let mut command = sandbox.command("unshare");
+        command.args(unshare).args(["sh", "-c", script, "sh", &format!("{kilobytes}k")]);
+        command.arg(env!("CARGO_BIN_EXE_forebay")).args(&arguments);
+        let running = sandbox.spawn(command);
+        let port = port(&running);
+        Self { sandbox, running, port, token: None, arguments }
+    }
+
     /// The same server again, after it ended in whatever way.
     pub(crate) fn restart(self) -> Self {
         let Self { sandbox, running, arguments, token, .. } = self;
