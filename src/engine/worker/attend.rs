@@ -27,7 +27,7 @@ const LAST_WORD: Duration = Duration::from_mins(1);
 
 /// A question to the queue that is on its way when a job ends gets this long: cut off half-way, a
 /// process that is stopped just then would keep the queue locked for all others.
-const HEARD_OUT: Duration = Duration::from_secs(1);
+const HEARD_OUT: Duration = Duration::from_secs(5);
 
 /// Why a job was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
