@@ -46,6 +46,7 @@ mod reach;
 #[cfg(feature = "faults")]
 mod signals;
 mod tidy;
+mod to_stores;
 mod verify;
 mod verify_damage;
 mod verify_foreign;
