@@ -57,7 +57,14 @@ mod real {
     pub(super) fn point(step: &str) {
         if std::env::var("FOREBAY_FAULT_STOP").is_ok_and(|wanted| wanted == step) {
             let me = rustix::process::getpid();
+            let mut begun = std::time::Instant::now();
             rustix::process::kill_process(me, rustix::process::Signal::STOP).expect("a process may stop itself");
+            // Another thread may take the signal, and this one would run on until it does: it
+            // looks on until time has been lost.
+            while begun.elapsed() < std::time::Duration::from_millis(500) {
+                begun = std::time::Instant::now();
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
         }
         let Ok(wanted) = std::env::var("FOREBAY_FAULT_KILL") else { return };
         let (name, time) =

@@ -204,8 +204,8 @@ fn a_head_start_outlives_a_kill() {
     let quick = Server::start(&clip, u32::MAX);
     let whole = Bench::new().with_input(&quick.url("film.mp4"), &[]);
     whole.run().expect(0);
-    // Six seconds over four connections: longer than the chunks take.
-    let rate = clip.metadata().unwrap().len() / 4 / 6;
+    // So many seconds over four connections: longer than the chunks take, also on a busy machine.
+    let rate = clip.metadata().unwrap().len() / 4 / 18;
     let server = Server::start(&clip, u32::try_from(rate).unwrap());
     let bench = Bench::new().with_input(&server.url("film.mp4"), &[]);
     let film = Film { bench, server };
