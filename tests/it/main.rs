@@ -21,6 +21,8 @@ mod package;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo;
 #[cfg(all(feature = "faults", feature = "photos"))]
+mod photo_formats;
+#[cfg(all(feature = "faults", feature = "photos"))]
 mod photo_mail;
 mod producers;
 mod queue_contract;

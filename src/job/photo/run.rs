@@ -2,7 +2,6 @@
 //! computing, storing and sending at the same time.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -58,8 +57,7 @@ pub async fn run(
     let names = Mutex::new(names(context).await?);
     let post = Mutex::new(context.mail.as_ref().map(|mailing| Post::new(mailing, context)));
     let converting = Lane::from(context.threads);
-    let settings = Arc::clone(&context.settings);
-    let sheet = context.sheet;
+    let kit = context.kit.clone();
     let addresses: Vec<String> = inputs.iter().map(Input::address).collect();
     let mut tally = Tally { summary: Summary::default(), hopeless: 0, addresses: &addresses, context, listener };
     let stages = Pipeline::from_iter(inputs)
@@ -67,7 +65,7 @@ pub async fn run(
         .queue(1)
         .cpu("shrink", context.threads, move |step| {
             Ok(match step {
-                Step::Read(input, bytes) => Step::Made(input, shrink(bytes, &settings, sheet)?),
+                Step::Read(input, bytes) => Step::Made(input, shrink(bytes, &kit)?),
                 other => other,
             })
         })
@@ -111,13 +109,13 @@ async fn names(context: &Context) -> std::result::Result<Names, Failure> {
 async fn read(input: Input, context: &Context, converting: &Lane<crate::pipeline::Rank>) -> Result<Step> {
     if let Some(known) = context.album.find(&input.address()).await?
         && known.stamp == input.stamp
-        && known.settings == context.settings.digest()
+        && known.settings == context.kit.settings.digest()
         && is_there(context, &known).await?
     {
         return Ok(Step::Already(input, known));
     }
     let bytes = input.read().await?;
-    if kind(&bytes) != Some(Kind::Heic) {
+    if !matches!(kind(&bytes), Some(Kind::Heic | Kind::Avif)) {
         return Ok(Step::Read(input, bytes));
     }
     let permit = converting.acquire(crate::pipeline::Rank::default(), 1).await;
@@ -194,7 +192,7 @@ async fn write(step: Step, context: &Context, names: &Mutex<Names>) -> Result<St
     let picture = Picture {
         name,
         stamp: input.stamp.clone(),
-        settings: context.settings.digest(),
+        settings: context.kit.settings.digest(),
         bytes: bytes.len() as u64,
         sha256: hex::encode(Sha256::digest(&bytes)),
     };
@@ -211,6 +209,7 @@ fn endings(kind: Kind) -> &'static [&'static str] {
         Kind::Png => &["png"],
         Kind::WebP => &["webp"],
         Kind::Gif => &["gif"],
+        Kind::Avif => &["avif"],
         _ => &JPEG_ENDINGS,
     }
 }
