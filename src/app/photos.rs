@@ -12,6 +12,7 @@ use crate::job::photo::input::{Found, Input, Place};
 use crate::job::photo::run::run;
 use crate::job::photo::shrink::Kit;
 use crate::job::photo::{Context, Listener, Mailing, Summary};
+use crate::job::share::Share;
 use crate::mail::{self, Outbox, Server, Tls};
 use crate::model::failure::Failure;
 use crate::model::secret::Secret;
@@ -81,7 +82,9 @@ pub async fn photos(
     for (input, failure) in found.unreadable {
         listener(crate::job::photo::Said::Failed { input, failure });
     }
-    let context = context(config, &request, &state, mailing, (&stop.begin, &stop.now)).await?;
+    let mut context =
+        context(config, &request, &state, Share::alone(config.lanes.threads), (&stop.begin, &stop.now)).await?;
+    context.mail = mailing;
     let mut running = std::pin::pin!(run(found.inputs, &context, listener));
     let summary = loop {
         tokio::select! {
@@ -97,12 +100,12 @@ pub async fn photos(
     Ok(summary)
 }
 
-/// What a run works with. `stop` has what begins nothing new, and what ends everything.
+/// What a run that mails nothing works with. `stop` has what begins nothing new, and what ends everything.
 pub(super) async fn context(
     config: &Config,
     request: &PhotosRequest,
     state: &Path,
-    mail: Option<Mailing>,
+    share: Share,
     stop: (&CancellationToken, &CancellationToken),
 ) -> Result<Context, Failure> {
     let store = config.stores.open(&request.to, Privacy::Public)?;
@@ -117,9 +120,10 @@ pub(super) async fn context(
         album: Album::open(state, &store.address("")).await?,
         store,
         scratch,
-        mail,
+        mail: None,
         readers: count(config.lanes.disk.get().min(READERS)),
         threads: count(config.lanes.threads.get()),
+        share,
         writers: count(config.lanes.uploads.get()),
         stop: stop.0.clone(),
         cancel: stop.1.clone(),

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use crate::photo::{digests, distance, exif, names, photos, quarters, tool};
+use crate::support::media;
 use crate::support::sandbox::Sandbox;
 
 /// A colour profile that is long enough to be told from anything else.
@@ -105,4 +108,51 @@ fn without_an_encoder_of_av1_a_run_says_so_before_it_begins() {
     let run = photos(&sandbox, &["in", "--to", "out", "--format", "avif"]).expect(3);
     assert!(run.stderr.contains("has no encoder `libaom-av1`"), "{}", run.stderr);
     photos(&sandbox, &["in", "--to", "out", "--format", "gif"]).expect(2);
+}
+
+/// An ffmpeg that notes when two of it encode at the same time.
+fn jealous(sandbox: &Sandbox) -> PathBuf {
+    let (lock, log) = (sandbox.path("encoding"), sandbox.path("together"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *libx264*|*libaom-av1*) ;; *) exec ffmpeg \"$@\" ;; esac\n\
+         mkdir '{0}' 2>/dev/null || echo \"$*\" >> '{1}'\nffmpeg \"$@\"; code=$?\nrmdir '{0}' 2>/dev/null\nexit $code\n",
+        lock.display(),
+        log.display()
+    );
+    let path = sandbox.write("jealous-ffmpeg", script);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn a_worker_with_films_and_pictures_computes_no_more_than_its_threads() {
+    for (mutant, together) in [("", false), ("no-permits", true)] {
+        let mut sandbox = Sandbox::new();
+        let ffmpeg = jealous(&sandbox);
+        sandbox.set("FOREBAY_TOOLS__FFMPEG", &ffmpeg);
+        sandbox.set("FOREBAY_QUEUE__URL", "sqlite:q");
+        for number in 0..6 {
+            quarters(&sandbox, &format!("in/{number}.jpg"), "640x480", &[]);
+        }
+        let clip = media::clip();
+        let clip = sandbox.copy(&clip, "clip.mp4");
+        sandbox.forebay(["submit", "photos", "in", "--to", "out", "--format", "avif"]).expect(0);
+        sandbox.forebay(["submit", "hls", clip.to_str().unwrap(), "--to", "out"]).expect(0);
+        let worker = ["worker", "--allow-input", ".", "--to", ".", "--slots", "2", "--threads", "1"];
+        let mut worker = sandbox.start_with(worker, &[("FOREBAY_FAULT_MUTANT", mutant)]);
+        let begun = Instant::now();
+        let published = || {
+            fs::read_dir(sandbox.path("out"))
+                .is_ok_and(|mut entries| entries.any(|entry| entry.unwrap().path().join("master.m3u8").exists()))
+        };
+        let pictures = || (0..6).all(|number| sandbox.path(&format!("out/{number}.avif")).exists());
+        while !(published() && pictures()) {
+            assert!(worker.ended().is_none() && begun.elapsed() < Duration::from_secs(100), "{}", worker.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        worker.signal(rustix::process::Signal::TERM);
+        worker.wait();
+        let log = fs::read_to_string(sandbox.path("together")).unwrap_or_default();
+        assert_eq!(!log.is_empty(), together, "{mutant}: {log}");
+    }
 }

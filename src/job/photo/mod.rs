@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use tokio_util::sync::CancellationToken;
 
 use self::shrink::Kit;
+use super::share::Share;
 use crate::mail::Outbox;
 use crate::model::failure::Failure;
 use crate::pipeline;
@@ -36,8 +37,10 @@ pub struct Context {
     pub mail: Option<Mailing>,
     /// Files that are read at once.
     pub readers: usize,
-    /// Threads that compute.
+    /// Threads that compute, each with a permit of `share`.
     pub threads: usize,
+    /// The permits.
+    pub share: Share,
     /// Pictures that are stored at once.
     pub writers: usize,
     /// No new picture is begun after this.
