@@ -58,10 +58,11 @@ mod tests {
             drop(long.permit().await);
         }
         let held = lane.acquire(Rank::default(), 1).await;
-        let late = Share::new(lane, rank(1), turns);
-        let (mut next, mut first) = (Box::pin(long.permit()), Box::pin(late.permit()));
+        let newcomer = Share::new(lane, rank(1), turns);
+        let (mut next, mut first) = (Box::pin(long.permit()), Box::pin(newcomer.permit()));
         assert!(futures_util::poll!(&mut next).is_pending() && futures_util::poll!(&mut first).is_pending());
         drop(held);
-        assert!(futures_util::poll!(&mut first).is_ready() && futures_util::poll!(&mut next).is_pending());
+        let first = futures_util::poll!(&mut first);
+        assert!(first.is_ready() && futures_util::poll!(&mut next).is_pending());
     }
 }
