@@ -15,6 +15,8 @@ mod extras;
 mod inputs;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate;
+#[cfg(all(feature = "faults", feature = "stores"))]
+mod migrate_faults;
 mod names;
 mod outputs;
 mod package;
