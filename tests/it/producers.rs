@@ -108,7 +108,7 @@ fn the_schema_says_what_the_program_reads() {
         json!({ "options": { "profile": "fast", "segment": "6s", "audio-bitrate": 96, "encrypt": "none" } }),
         json!({ "options": { "container": "fmp4", "dash": true, "codec": "h264,hevc", "copy": false } }),
         json!({ "options": { "key-uri": "https://k/{key}", "accept-damaged": false } }),
-        json!({ "kind": "photos", "options": { "max-size": "2MB", "max-edge": 3000, "keep-location": true } }),
+        json!({ "kind": "photos", "options": { "format": "avif", "max-size": "2MB", "max-edge": 3000, "keep-location": true } }),
         json!({ "kind": "migrate", "options": { "keys": ["a", "b"], "exclude": ["tmp/**"], "read-back": true } }),
         json!({ "kind": "migrate", "options": { "keys": "a" } }),
         json!({ "kind": "migrate", "options": { "keys": [""] } }),
