@@ -11,6 +11,27 @@ pub(super) const REMEMBERED: i64 = 14 * DAY;
 /// A day in milliseconds.
 pub(super) const DAY: i64 = 86_400_000;
 
+/// A lease that began so long ago, in milliseconds, has run out, however wrong the calendars of two machines are.
+const SURELY: i64 = 600_000;
+
+/// When somebody reads an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Moment {
+    /// By this machine's clock since boot, in milliseconds.
+    pub(super) since_boot: i64,
+    /// By its calendar, in milliseconds since 1970.
+    pub(super) calendar: i64,
+}
+
+impl Moment {
+    /// When a lease of that `length` ends, of which is read now what was written `at` some time.
+    /// Who comes new gives it its whole length, unless it was written long ago.
+    fn until(self, at: i64, length: i64) -> i64 {
+        let old = self.calendar > at.saturating_add(length).saturating_add(SURELY);
+        self.since_boot + if old { 0 } else { length }
+    }
+}
+
 /// What became of a change.
 #[derive(Clone, Debug)]
 pub(super) enum Outcome {
@@ -49,13 +70,13 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// Takes in one entry of the log; `now` is this machine's clock since boot.
-    pub(super) fn apply(&mut self, offset: u64, event: Event, now: i64) -> Outcome {
+    /// Takes in one entry of the log; read `now`.
+    pub(super) fn apply(&mut self, offset: u64, event: Event, now: Moment) -> Outcome {
         let at = event.at;
         match event.what {
             Change::Hello => Outcome::Read,
             Change::Submit(place) => self.submit(offset, at, place),
-            Change::Claim(wish) => self.lend(offset, at, now, wish),
+            Change::Claim(wish) => self.lend((offset, at, now), wish),
             Change::Settle(word) => self.settle(offset, at, word),
             Change::Expire { id, seen } => self.expire(offset, at, &id, seen),
             Change::Cancel { id } => self.cancel(offset, at, &id),
@@ -65,10 +86,10 @@ impl Ledger {
     }
 
     /// Takes in a sign of life.
-    pub(super) fn hear(&mut self, pulse: Pulse, now: i64) {
+    pub(super) fn hear(&mut self, pulse: Pulse, now: Moment) {
         let Some(held) = self.jobs.get_mut(&pulse.id) else { return };
         let Some(lease) = held.lease.as_mut().filter(|lease| lease.token == pulse.token) else { return };
-        lease.until = now + pulse.lease;
+        lease.until = now.until(pulse.at, pulse.lease);
         held.record.progress = Some(pulse.progress);
         self.touch(&pulse.id, pulse.at);
     }
@@ -116,7 +137,7 @@ impl Ledger {
         (known || !twin.record.state.is_over()).then(|| twin.record.id.clone())
     }
 
-    fn lend(&mut self, offset: u64, at: i64, now: i64, wish: Wish) -> Outcome {
+    fn lend(&mut self, (offset, at, now): (u64, i64, Moment), wish: Wish) -> Outcome {
         let Some(held) = self.jobs.get_mut(&wish.id) else { return Outcome::Lost };
         let free = matches!(held.record.state, State::Waiting | State::Delayed);
         if !free || held.seen != wish.seen {
@@ -126,7 +147,7 @@ impl Ledger {
         held.record.worker = Some(wish.worker.clone());
         held.record.started = Some(at);
         held.record.progress = None;
-        held.lease = Some(Lease { token: wish.token.clone(), length: wish.lease, until: now + wish.lease });
+        held.lease = Some(Lease { token: wish.token.clone(), length: wish.lease, until: now.until(at, wish.lease) });
         let claim = Claim {
             id: wish.id.clone(),
             text: held.place.text.clone(),
@@ -219,7 +240,7 @@ impl Ledger {
         Outcome::Stands(Some(State::Waiting))
     }
 
-    fn keep(&mut self, (offset, at, now): (u64, i64, i64), seen: u64, mut held: Held) -> Outcome {
+    fn keep(&mut self, (offset, at, now): (u64, i64, Moment), seen: u64, mut held: Held) -> Outcome {
         let id = held.record.id.clone();
         let (mut state, mut due) = (held.record.state, held.record.due);
         if let Some(known) = self.jobs.get(&id) {
@@ -229,7 +250,7 @@ impl Ledger {
             (state, due) = (known.record.state, known.record.due);
         } else {
             if let Some(lease) = held.lease.as_mut() {
-                lease.until = now + lease.length;
+                lease.until = now.until(at, lease.length);
             }
             self.identities.insert(held.place.identity.clone(), id.clone());
             self.insert(held);
@@ -407,4 +428,87 @@ fn rank(held: &Held) -> Rank {
 fn record(held: &Held) -> Record {
     let job = serde_json::from_str(&held.place.text).unwrap_or_default();
     Record { job, ..held.record.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Moment = Moment { since_boot: 1000, calendar: 50_000 };
+
+    fn place(name: &str) -> Place {
+        Place {
+            id: name.into(),
+            text: "{}".into(),
+            identity: name.into(),
+            named: false,
+            labels: String::new(),
+            priority: 0,
+            tenant: String::new(),
+            attempts: 3,
+            delay: 0,
+            keep: DAY,
+        }
+    }
+
+    fn wish(seen: u64, token: &str) -> Change {
+        let (id, worker) = ("a".into(), "w".into());
+        Change::Claim(Wish { id, seen, worker, token: token.into(), lease: 1000, counted: true })
+    }
+
+    /// What became of each change of a log.
+    fn read(ledger: &mut Ledger, from: u64, changes: Vec<Change>) -> Vec<Outcome> {
+        let apply = |(offset, what)| ledger.apply(offset, Event { at: NOW.calendar, mark: String::new(), what }, NOW);
+        (from..).zip(changes).map(apply).collect()
+    }
+
+    #[test]
+    fn of_two_that_claim_the_first_in_the_log_has_the_job() {
+        let changes = vec![Change::Submit(place("a")), wish(0, "one"), wish(0, "two")];
+        let outcomes = read(&mut Ledger::default(), 0, changes);
+        assert!(matches!(&outcomes[1], Outcome::Claimed(claim) if claim.token == "one"), "{outcomes:?}");
+        assert!(matches!(outcomes[2], Outcome::Lost), "{outcomes:?}");
+    }
+
+    #[test]
+    fn a_lease_that_was_taken_over_cannot_run_out_once_more() {
+        let expire = || Change::Expire { id: "a".into(), seen: 1 };
+        let changes = vec![Change::Submit(place("a")), wish(0, "one"), expire(), wish(2, "two"), expire()];
+        let mut ledger = Ledger::default();
+        let outcomes = read(&mut ledger, 0, changes);
+        assert!(matches!(outcomes[4], Outcome::Lost), "{outcomes:?}");
+        let record = ledger.get("a", 0).unwrap();
+        assert_eq!((record.state, record.attempt), (State::Running, 2));
+    }
+
+    #[test]
+    fn who_reads_only_what_was_written_anew_knows_the_same() {
+        let mut old = Ledger::default();
+        read(&mut old, 0, vec![Change::Submit(place("a")), wish(0, "one")]);
+        let held = old.oldest(NOW.calendar + 1).unwrap().clone();
+        // It travels as JSON.
+        let text = serde_json::to_string(&Change::Keep { seen: held.seen, held: Box::new(held) }).unwrap();
+        let keep = || serde_json::from_str::<Change>(&text).unwrap();
+        let mut new = Ledger::default();
+        for ledger in [&mut old, &mut new] {
+            read(ledger, 2, vec![keep(), keep()]);
+        }
+        let record = |ledger: &Ledger| Record { version: 0, ..ledger.get("a", 0).unwrap() };
+        assert_eq!(record(&old), record(&new));
+        assert_eq!(old.counts(0), new.counts(0));
+        assert!(old.oldest(NOW.calendar).is_none());
+        let late = Moment { since_boot: NOW.since_boot + 1000, ..NOW };
+        assert_eq!(
+            (old.silent(late.since_boot), new.silent(late.since_boot)),
+            (vec![("a".into(), 2)], vec![("a".into(), 2)])
+        );
+    }
+
+    #[test]
+    fn an_old_lease_has_run_out_and_a_clock_that_is_a_little_wrong_ends_none() {
+        let moment = Moment { since_boot: 0, calendar: 10 * SURELY };
+        assert_eq!(moment.until(moment.calendar - SURELY, 1000), 1000);
+        assert_eq!(moment.until(moment.calendar + SURELY, 1000), 1000);
+        assert_eq!(moment.until(moment.calendar - SURELY * 2, 1000), 0);
+    }
 }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::{QueueError, clock, random};
 use super::event::{Change, Event, Pulse};
-use super::ledger::{Ledger, Outcome};
+use super::ledger::{Ledger, Moment, Outcome};
 use super::stranger;
 
 /// The log of all changes.
@@ -120,7 +120,13 @@ impl Link {
             pulses: AtomicU64::new(0),
             heard: AtomicU64::new(0),
         };
-        Self { uri, shown, shared: Arc::new(shared), live: tokio::sync::Mutex::new(None), moves: AtomicBool::new(false) }
+        Self {
+            uri,
+            shown,
+            shared: Arc::new(shared),
+            live: tokio::sync::Mutex::new(None),
+            moves: AtomicBool::new(false),
+        }
     }
 
     /// Its address for people.
@@ -163,7 +169,8 @@ impl Link {
     pub(super) async fn pulse(&self, pulse: &Pulse) -> Result<(), QueueError> {
         let live = self.live().await?;
         let text = serde_json::to_vec(pulse).unwrap_or_default();
-        let sent = publish(&live.channel, PULSES, &text).await.map_err(|error| self.broken(&live, error.to_string()))?;
+        let sent =
+            publish(&live.channel, PULSES, &text).await.map_err(|error| self.broken(&live, error.to_string()))?;
         let confirmed = self.answered(&live, sent).await?;
         if confirmed.is_ack() { Ok(()) } else { Err(self.broken(&live, "the server took no sign of life".into())) }
     }
@@ -247,11 +254,7 @@ impl Link {
     }
 
     /// Waits for an answer of the server.
-    async fn answered<T>(
-        &self,
-        live: &Live,
-        answer: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T, QueueError> {
+    async fn answered<T>(&self, live: &Live, answer: impl Future<Output = lapin::Result<T>>) -> Result<T, QueueError> {
         match tokio::time::timeout(ANSWER, answer).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => Err(self.broken(live, error.to_string())),
@@ -334,7 +337,7 @@ impl Shared {
         // What cannot be read, nobody can: all go over it alike.
         let Ok(event) = serde_json::from_slice::<Event>(text) else { return };
         let mark = event.mark.clone();
-        let outcome = self.ledger().apply(offset, event, clock::since_boot());
+        let outcome = self.ledger().apply(offset, event, moment());
         if let Some(waiting) = self.waiting().remove(&mark) {
             drop(waiting.send(outcome));
         }
@@ -346,7 +349,7 @@ impl Shared {
             return;
         }
         if let Ok(pulse) = serde_json::from_slice::<Pulse>(text) {
-            self.ledger().hear(pulse, clock::since_boot());
+            self.ledger().hear(pulse, moment());
         }
     }
 
@@ -465,10 +468,15 @@ fn offset_of(properties: &BasicProperties) -> Option<u64> {
     header.as_long_long_int().and_then(|offset| u64::try_from(offset).ok())
 }
 
+fn moment() -> Moment {
+    Moment { since_boot: clock::since_boot(), calendar: clock::now() }
+}
+
 fn since_boot() -> u64 {
     u64::try_from(clock::since_boot()).unwrap_or(0)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` takes")]
 fn text(error: lapin::Error) -> String {
     error.to_string()
 }

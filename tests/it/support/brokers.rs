@@ -153,12 +153,11 @@ pub(crate) struct RabbitServer {
 
 impl RabbitServer {
     /// Virtual hosts, each a world of its own.
-    const HOSTS: u64 = 24;
+    const HOSTS: u64 = 40;
 
     pub(crate) fn start() -> Self {
         let ports = [free_port(), free_port()];
-        let mut server =
-            Self { folder: tempfile::tempdir().unwrap(), port: free_port(), others: ports, running: None };
+        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), others: ports, running: None };
         let path = |name: &str| server.folder.path().join(name);
         fs::write(path("definitions.json"), definitions()).unwrap();
         let settings = format!(
@@ -228,7 +227,8 @@ impl RabbitServer {
 fn definitions() -> String {
     let names: Vec<String> = (0..RabbitServer::HOSTS).map(|host| format!("v{host}")).collect();
     let hosts: Vec<_> = names.iter().map(|name| serde_json::json!({ "name": name })).collect();
-    let rights = |name| serde_json::json!({ "user": "guest", "vhost": name, "configure": ".*", "write": ".*", "read": ".*" });
+    let rights =
+        |name| serde_json::json!({ "user": "guest", "vhost": name, "configure": ".*", "write": ".*", "read": ".*" });
     let rights: Vec<_> = names.iter().map(rights).collect();
     let user = serde_json::json!({ "name": "guest", "password": "guest", "tags": "administrator" });
     serde_json::json!({ "users": [user], "vhosts": hosts, "permissions": rights }).to_string()
