@@ -278,7 +278,8 @@ fn once_takes_one_job_or_none() {
     let yard = Yard::new(None);
     assert_eq!(ended(&mut yard.worker(&["--once"], &[])).code, Some(0));
     let ids = ["a", "b"].map(|id| yard.submit(&yard.job(id, "clip.mp4")));
-    assert_eq!(ended(&mut yard.worker(&["--once"], &[])).code, Some(0));
+    let run = ended(&mut yard.worker(&["--once"], &[]));
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     assert_eq!(ids.map(|id| yard.record(&id).state), [State::Done, State::Waiting]);
 }
 
