@@ -32,6 +32,7 @@ mod queue_contract;
 mod storage_contract;
 #[cfg(all(feature = "stores", feature = "faults"))]
 mod store_faults;
+mod store_inputs;
 mod support;
 
 #[cfg(feature = "faults")]
