@@ -4,6 +4,7 @@ pub mod aac;
 pub mod adts;
 pub mod aes128;
 pub mod cbcs;
+pub mod charset;
 pub mod exif;
 pub mod fmp4;
 pub mod h264;

@@ -17,6 +17,7 @@ pub mod photo;
 pub mod pictures;
 pub mod piece;
 pub mod publish;
+pub mod quality;
 pub mod subtitle;
 pub mod verify;
 pub mod work;

@@ -23,6 +23,7 @@ mod photo;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo_mail;
 mod producers;
+mod quality;
 mod queue_contract;
 #[cfg(feature = "stores")]
 mod storage_contract;
@@ -43,6 +44,7 @@ mod full_disk;
 mod gc;
 #[cfg(feature = "faults")]
 mod reach;
+mod sidecar;
 #[cfg(feature = "faults")]
 mod signals;
 mod tidy;
