@@ -27,6 +27,7 @@ mod photo_formats;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo_mail;
 mod producers;
+mod quality;
 mod queue_contract;
 #[cfg(feature = "stores")]
 mod storage_contract;
@@ -48,6 +49,7 @@ mod full_disk;
 mod gc;
 #[cfg(feature = "faults")]
 mod reach;
+mod sidecar;
 #[cfg(feature = "faults")]
 mod signals;
 mod tidy;
