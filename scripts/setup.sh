@@ -46,6 +46,10 @@ missing_packages() {
     [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
     has redis-server || echo redis-server
     has php || echo php-cli
+    # What the examples of config/deploy are checked by.
+    has promtool || echo prometheus
+    has systemd-analyze || echo systemd
+    has curl || echo curl
 }
 
 install_packages() {

@@ -42,6 +42,8 @@ mod broken_tools;
 mod chaos;
 #[cfg(feature = "faults")]
 mod crash;
+#[cfg(all(feature = "serve", feature = "stores"))]
+mod deploy;
 #[cfg(feature = "faults")]
 mod full_disk;
 mod gc;
