@@ -83,12 +83,11 @@ def settle(instructions, jail, program):
     subprocess.run(["debootstrap", "--variant=minbase", release, jail, mirror], check=True, stdout=subprocess.DEVNULL)
     shutil.copy("/etc/resolv.conf", jail / "etc/resolv.conf")
     # Behind a proxy with an authority of its own the machine's certificates are needed.
-    if os.environ.get("PIP_CERT"):
-        target = jail / os.environ["PIP_CERT"].lstrip("/")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(os.environ["PIP_CERT"], target)
     outside = {name: value for name, value in os.environ.items()
                if name.lower().endswith("_proxy") or name.startswith("PIP_")}
+    if os.environ.get("PIP_CERT"):
+        shutil.copy(os.environ["PIP_CERT"], jail / "etc/image-authorities.pem")
+        outside["PIP_CERT"] = "/etc/image-authorities.pem"
     environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                    "DEBIAN_FRONTEND": "noninteractive", **outside}
     user, command = "root", {}
@@ -110,6 +109,8 @@ def settle(instructions, jail, program):
 
 def inside(jail, user, environment, command, **more):
     quiet = {name: value for name, value in environment.items() if name != "DEBIAN_FRONTEND"}
+    # In a container it is the first process; here it is told that it may reap all the same.
+    quiet["TINI_SUBREAPER"] = "1"
     return subprocess.Popen(["chroot", f"--userspec={user}:{user}", jail, "env", "HOME=/var/lib/forebay", *command],
                             env=quiet, **more)
 

@@ -33,11 +33,9 @@ fn said(command: &mut Command) -> String {
 
 /// Names of our figures in a text.
 fn figures(text: &str) -> BTreeSet<String> {
-    let ours = |start: usize| {
-        let name = text[start..].split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').next().unwrap();
-        name.trim_end_matches("_bucket").to_owned()
-    };
-    text.match_indices("forebay_").map(|(start, _)| ours(start)).collect()
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let ours = words.filter(|word| word.starts_with("forebay_"));
+    ours.map(|word| word.trim_end_matches("_bucket").to_owned()).collect()
 }
 
 #[test]
@@ -152,7 +150,10 @@ fn behind_nginx_uploads_and_events_pass_and_figures_do_not() {
     let public = ["--public-url", "https://video.example.org", "--state", "state", "--no-worker", "--listen"];
     let token = sandbox.forebay(["token", "add", "ann", "--scope", "admin", "--state", "state"]).expect(0).stdout;
     let token = format!("Authorization: Bearer {}", token.trim());
-    let _site = sandbox.start([&["serve"], &public[..], &[&format!("127.0.0.1:{behind}")]].concat());
+    // As the image and the unit have it.
+    let log = [("FOREBAY_LOG", "info"), ("FOREBAY_LOG_FORMAT", "json")];
+    let address = format!("127.0.0.1:{behind}");
+    let _site = sandbox.start_with([&["serve"], &public[..], &[&address]].concat(), &log);
     wait("the server to listen", || std::net::TcpStream::connect(("127.0.0.1", behind)).ok());
     let front = Front::start(&sandbox, behind);
     assert_eq!(front.curl(&["-o", "/dev/null", "-w", "%{http_code}"], "/healthz"), "200");

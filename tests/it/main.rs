@@ -18,6 +18,8 @@ mod migrate;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate_faults;
 mod names;
+#[cfg(feature = "faults")]
+mod otlp;
 mod outputs;
 mod package;
 #[cfg(all(feature = "faults", feature = "photos"))]
