@@ -45,6 +45,9 @@ missing_packages() {
     has swift-proxy-server || echo swift-proxy swift-account swift-container swift-object
     [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
     has redis-server || echo redis-server
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
+    has amqp-publish || echo amqp-tools
+    /usr/bin/python3 -c 'import pika' 2>/dev/null || echo python3-pika
     has php || echo php-cli
     # What the examples of config/deploy are checked by.
     has promtool || echo prometheus
