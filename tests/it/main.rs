@@ -18,6 +18,8 @@ mod migrate;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate_faults;
 mod names;
+#[cfg(feature = "faults")]
+mod otlp;
 mod outputs;
 mod package;
 #[cfg(all(feature = "faults", feature = "photos"))]
@@ -44,6 +46,8 @@ mod broken_tools;
 mod chaos;
 #[cfg(feature = "faults")]
 mod crash;
+#[cfg(all(feature = "serve", feature = "stores"))]
+mod deploy;
 #[cfg(feature = "faults")]
 mod full_disk;
 mod gc;
