@@ -1,9 +1,11 @@
 //! Pieces: what one encoder makes of a chunk at a time.
 //!
-//! As a rule a chunk is one piece. The first segment of a source is what idle
-//! cores wait for, and the last is what everybody waits for in the end; these
-//! two are cut at their key frames into pieces, which several cores share and
-//! which begin as soon as *their* bytes are here.
+//! A long chunk is one piece. The first segment of a source is what idle cores
+//! wait for, and the last is what everybody waits for in the end; these two are
+//! cut at their key frames into pieces, which several cores share and which
+//! begin as soon as *their* bytes are here. Other chunks of one segment are cut
+//! once, in the middle: each cut costs a little quality, as an encoder cannot
+//! look beyond it.
 
 use crate::model::media::Timeline;
 use crate::plan::grid::Chunk;
@@ -35,12 +37,15 @@ pub fn pieces(plan: &HlsPlan, timeline: &Timeline, chunk: &Chunk, settings: &Hls
     let keys = plan.grid.key_frames(chunk, settings.key_frame_seconds);
     let is_edge = chunk.number == 0 || chunk.number + 1 == plan.grid.chunks();
     // Two passes share out the bits of a chunk by all of it.
-    let divide = is_edge && chunk.segments == 1 && !settings.two_pass;
-    let mut starts = vec![0];
-    if divide {
-        let near = |key: &&u64| run_up(plan, timeline, chunk.first_frame + **key) <= LONGEST_RUN_UP;
-        starts.extend(keys.iter().skip(1).filter(near));
-    }
+    let divide = chunk.segments == 1 && !settings.two_pass;
+    let middle = keys.len() / 2;
+    let cuts = match (divide, is_edge) {
+        (false, _) => 0..0,
+        (true, true) => 1..keys.len(),
+        (true, false) => middle.max(1)..(middle + 1).min(keys.len()),
+    };
+    let near = |key: &&u64| run_up(plan, timeline, chunk.first_frame + **key) <= LONGEST_RUN_UP;
+    let starts: Vec<u64> = [0].iter().chain(keys.get(cuts).unwrap_or_default().iter().filter(near)).copied().collect();
     let ends = starts.iter().skip(1).copied().chain([chunk.frames]);
     let piece = |(number, (&start, end)): (usize, (&u64, u64))| {
         let inside = keys.iter().filter(|key| (start..end).contains(key));
@@ -82,6 +87,17 @@ mod tests {
         let often = [0.0, 1.5, 3.0, 4.5, 6.0, 7.5];
         assert_eq!(of(0, &settings(), &often), [(0, 50, vec![0]), (50, 50, vec![0]), (100, 50, vec![0])]);
         assert_eq!(of(1, &settings(), &often), [(150, 50, vec![0]), (200, 50, vec![0])]);
+    }
+
+    #[test]
+    fn another_segment_is_cut_once() {
+        let often: Vec<f64> = (0..20).map(f64::from).collect();
+        let media = media(20.0, |_| true);
+        let plan = hls::plan(&media, &settings()).unwrap();
+        let timeline = Timeline { keys: often, ..media.video.unwrap().timeline };
+        let pieces = pieces(&plan, &timeline, &plan.grid.chunk(1), &settings());
+        let pieces: Vec<_> = pieces.iter().map(|piece| (piece.first_frame, piece.frames)).collect();
+        assert_eq!(pieces, [(150, 50), (200, 100)]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn the_defaults_are_complete_and_right() {
     let settings = config.hls_settings(None, None).unwrap();
     let rungs: Vec<(&str, u32, u32)> =
         settings.rungs.iter().map(|rung| (rung.name.as_str(), rung.short_side, rung.max_kbps)).collect();
-    assert_eq!(rungs, [("360p", 360, 450), ("720p", 720, 1045), ("1080p", 1080, 2550)]);
+    assert_eq!(rungs, [("360p", 360, 450), ("720p", 720, 1070), ("1080p", 1080, 2550)]);
     assert_eq!((settings.profile.name.as_str(), settings.profile.preset.as_str()), ("balanced", "veryfast"));
     assert!(config.effective().iter().all(|setting| setting.origin == "default"));
 }
