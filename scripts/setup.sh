@@ -46,6 +46,9 @@ missing_packages() {
     [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
     [ -x /usr/sbin/sshd ] && has ssh-keygen || echo openssh-server openssh-client
     has redis-server || echo redis-server
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
+    has amqp-publish || echo amqp-tools
+    /usr/bin/python3 -c 'import pika' 2>/dev/null || echo python3-pika
     has php || echo php-cli
 }
 

@@ -19,6 +19,8 @@ use crate::config::layer::{Flag, Surroundings};
 use crate::engine::dispatcher::lane_use;
 use crate::engine::worker::{Order, Runner};
 use crate::job::hls::{self, Outcome};
+#[cfg(feature = "photos")]
+use crate::job::share::Share;
 use crate::job::{Context, Ids, Lanes};
 use crate::model::event::Usage;
 use crate::model::failure::Failure;
@@ -152,7 +154,9 @@ impl Workshop {
         let rank = Rank { number: order.number, ..Rank::default() };
         let turn = order.stop.run_until_cancelled(self.album.acquire(rank, 1)).await;
         let _turn = turn.ok_or_else(Failure::stopped)?;
-        bulk::photos(config.clone(), order.clone(), self.state.clone()).await
+        let rank = Rank { priority: -i64::from(order.job.priority), ..rank };
+        let share = Share::new(self.lanes.cpu.clone(), rank, Arc::clone(&self.turns));
+        bulk::photos(config.clone(), order.clone(), self.state.clone(), share).await
     }
 
     #[cfg(not(feature = "photos"))]

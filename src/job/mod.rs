@@ -17,6 +17,8 @@ pub mod photo;
 pub mod pictures;
 pub mod piece;
 pub mod publish;
+#[cfg(feature = "photos")]
+pub mod share;
 pub mod subtitle;
 pub mod verify;
 pub mod work;

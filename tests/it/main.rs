@@ -15,11 +15,15 @@ mod extras;
 mod inputs;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate;
+#[cfg(all(feature = "faults", feature = "stores"))]
+mod migrate_faults;
 mod names;
 mod outputs;
 mod package;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo;
+#[cfg(all(feature = "faults", feature = "photos"))]
+mod photo_formats;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo_mail;
 mod producers;

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Lost,
     /// Three in ten are cut in the middle of the answer, after it began.
     Cut,
+    /// One in ten is answered 503, or its answer is lost, or is cut in the middle.
+    Tenth,
     /// All are cut at once.
     Down,
     /// All are answered, but not at once.
@@ -102,8 +104,15 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     }
     head.push_str("connection: close\r\n\r\n");
     let number = shared.requests.fetch_add(1, Ordering::SeqCst);
-    let fault = *shared.fault.lock().unwrap();
-    let hit = [2, 5, 9].contains(&(number.wrapping_mul(7) % 10));
+    let asked = *shared.fault.lock().unwrap();
+    let fault = match asked {
+        Fault::Tenth if number % 10 == 3 => {
+            [Fault::Busy, Fault::Lost, Fault::Cut][usize::try_from(number / 10 % 3).unwrap()]
+        }
+        Fault::Tenth => Fault::None,
+        other => other,
+    };
+    let hit = asked == Fault::Tenth || [2, 5, 9].contains(&(number.wrapping_mul(7) % 10));
     if fault == Fault::Down {
         return client.shutdown(Shutdown::Both);
     }
