@@ -46,8 +46,7 @@ impl Scene {
     /// The program goes by `values`, the test by `direct`.
     fn seen_by(direct: &Fields, kind: &str, values: Values<'_>) -> Self {
         let sandbox = Sandbox::new();
-        let lines: Vec<String> = values.iter().map(|(name, value)| format!("{name} = \"{value}\"")).collect();
-        sandbox.config(&format!("{QUICK}[storage.place.{kind}]\n{}\n", lines.join("\n")));
+        sandbox.config(&format!("{QUICK}[storage.place.{kind}]\n{}", stores::lines(values)));
         Self { sandbox, store: open(direct) }
     }
 

@@ -81,6 +81,6 @@ fn a_list_goes_to_s3() {
 #[test]
 fn a_list_goes_over_ssh() {
     let values = stores::sshd().values(&stores::unique("list"), &[]);
-    let lines: Vec<String> = values.iter().map(|(name, value)| format!("{name} = \"{value}\"")).collect();
-    check(&format!("[storage.place.sftp]\n{}\n", lines.join("\n")), &[]);
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    check(&format!("[storage.place.sftp]\n{}", stores::lines(&values)), &[]);
 }

@@ -233,6 +233,14 @@ pub(crate) fn tool_home() -> PathBuf {
     home.join("forebay/servers")
 }
 
+/// Fields as they stand in a file of settings.
+pub(crate) fn lines(values: &[(&str, &str)]) -> String {
+    let line = |(name, value): &(&str, &str)| {
+        if value.parse::<u16>().is_ok() { format!("{name} = {value}\n") } else { format!("{name} = \"{value}\"\n") }
+    };
+    values.iter().map(line).collect::<Vec<_>>().concat()
+}
+
 /// A folder that is a store, and goes when it is dropped.
 pub(crate) fn folder() -> (Arc<tempfile::TempDir>, Store) {
     let folder = tempfile::tempdir().unwrap();
