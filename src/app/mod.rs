@@ -91,6 +91,9 @@ async fn context(
         let wanted: Vec<&str> = config.hls.codecs.iter().map(|codec| codec.encoder()).collect();
         find::encoders(&ffmpeg.ffmpeg, &wanted).await?;
     }
+    if let Some(quality) = config.hls.quality {
+        find::metric(&ffmpeg.ffmpeg, quality.metric).await?;
+    }
     Ok(Context {
         lanes: lanes(config),
         sources: Sources::new(source_settings(config), config.stores.clone())?,

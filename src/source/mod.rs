@@ -1,6 +1,7 @@
 //! Places media come from: a list of inputs, plain files over HTTP, pages and
 //! manifests through yt-dlp, files of this machine, and objects of stores.
 
+pub mod beside;
 pub mod list;
 
 mod body;

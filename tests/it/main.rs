@@ -18,6 +18,8 @@ mod migrate;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate_faults;
 mod names;
+#[cfg(feature = "faults")]
+mod otlp;
 mod outputs;
 mod package;
 #[cfg(all(feature = "faults", feature = "photos"))]
@@ -27,6 +29,7 @@ mod photo_formats;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo_mail;
 mod producers;
+mod quality;
 mod queue_contract;
 #[cfg(feature = "stores")]
 mod storage_contract;
@@ -43,11 +46,14 @@ mod broken_tools;
 mod chaos;
 #[cfg(feature = "faults")]
 mod crash;
+#[cfg(all(feature = "serve", feature = "stores"))]
+mod deploy;
 #[cfg(feature = "faults")]
 mod full_disk;
 mod gc;
 #[cfg(feature = "faults")]
 mod reach;
+mod sidecar;
 #[cfg(feature = "faults")]
 mod signals;
 mod tidy;

@@ -60,7 +60,12 @@ fn each_layer_covers_the_one_below() {
             (&home, "lanes.uploads = 12\nlanes.disk = 12\nlanes.look-ahead = 12\nhls.two-pass = true"),
             (&here, "lanes.disk = 13\nlanes.look-ahead = 13\nhls.segment = '4s'"),
         ],
-        &[("FOREBAY_LANES__LOOK_AHEAD", "14"), ("FOREBAY_HLS__SEGMENT", "5s"), ("FOREBAY_LOG", "debug"), ("PATH", "x")],
+        &[
+            ("FOREBAY_LANES__LOOK_AHEAD", "14"),
+            ("FOREBAY_HLS__SEGMENT", "5s"),
+            ("FOREBAY_LOG", "debug"),
+            ("FOREBAY_LOG_FORMAT", "json"),
+        ],
         &[flag("--segment", "hls.segment", "6.5s")],
     )
     .unwrap();
