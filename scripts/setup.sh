@@ -44,6 +44,7 @@ missing_packages() {
     # Stores to test against. Swift and Keystone are started from their Python modules.
     has swift-proxy-server || echo swift-proxy swift-account swift-container swift-object
     [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
+    [ -x /usr/sbin/sshd ] && has ssh-keygen || echo openssh-server openssh-client
     has redis-server || echo redis-server
     [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
     has amqp-publish || echo amqp-tools

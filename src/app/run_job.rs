@@ -256,10 +256,11 @@ pub fn allow(job: &Job, config: &Config) -> Result<(), Failure> {
 
 /// Whether `text` is `place` or lies below it: the same scheme and host, and
 /// whole names of a path. A place such as `https:` allows the whole scheme, but
-/// for web servers with `WebDAV`: the job would choose who gets the password.
+/// for `WebDAV` and SFTP: the job would choose who gets the password.
 fn is_within(text: &str, place: &str) -> bool {
     if let Some(store) = address_of_store(text) {
-        let whole = place.strip_suffix(':').is_some_and(|allowed| allowed == store && !store.starts_with("webdav"));
+        let chooses = matches!(store, "webdav" | "webdavs" | "sftp");
+        let whole = place.strip_suffix(':').is_some_and(|allowed| allowed == store && !chooses);
         // A store takes keys as they are written, so they are compared as they are written.
         let place = place.trim_end_matches('/');
         let rest = text.strip_prefix(place).filter(|_| place.len() > store.len() + 1);

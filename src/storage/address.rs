@@ -8,7 +8,7 @@ use crate::model::id;
 
 /// Kinds of places and what stands before their `://`.
 const KINDS: &[(&str, &str)] =
-    &[("s3", "s3"), ("swift", "swift"), ("gs", "gs"), ("webdav", "webdav"), ("webdavs", "webdav")];
+    &[("s3", "s3"), ("swift", "swift"), ("gs", "gs"), ("webdav", "webdav"), ("webdavs", "webdav"), ("sftp", "sftp")];
 
 /// Whether a text begins as the address of a kind of place does.
 pub(super) fn has_kind(text: &str) -> bool {
@@ -61,6 +61,14 @@ fn url(scheme: &str, rest: &str) -> Result<Address, Failure> {
     match *kind {
         "s3" | "gs" => fields.set("bucket", first),
         "swift" => fields.set("container", first),
+        "sftp" => {
+            let (user, host) = first.rsplit_once('@').unwrap_or(("", first));
+            refuse_password(if user.contains([':', '@']) { first } else { host })?;
+            let (host, port) = host.rsplit_once(':').unwrap_or((host, ""));
+            for (field, value) in [("user", user), ("host", host), ("port", port)] {
+                fields.set(field, value);
+            }
+        }
         _ => {
             refuse_password(first)?;
             let secure = if scheme == "webdavs" { "https" } else { "http" };
@@ -105,6 +113,13 @@ pub(super) fn fill(fields: &mut Fields, environment: Environment<'_>) {
             ("region", &["OS_REGION_NAME"]),
             ("interface", &["OS_INTERFACE"]),
         ],
+        "sftp" => &[
+            ("user", &["SFTP_USER", "USER", "LOGNAME"]),
+            ("password", &["SFTP_PASSWORD"]),
+            ("key-file", &["SFTP_KEY_FILE"]),
+            ("passphrase", &["SFTP_PASSPHRASE"]),
+            ("home", &["HOME"]),
+        ],
         "webdav" => &[("user", &["WEBDAV_USER"]), ("password", &["WEBDAV_PASSWORD"]), ("token", &["WEBDAV_TOKEN"])],
         _ => &[],
     };
@@ -128,6 +143,12 @@ mod tests {
     fn addresses_are_taken_apart() {
         let (fields, prefix) = place("s3://films/a b?/%41");
         assert_eq!((fields.kind(), fields.get("bucket"), prefix.as_str()), ("s3", Some("films"), "a b?/%41"));
+        let (fields, prefix) = place("sftp://ann@h:2222/srv/films");
+        let of = |name| fields.get(name);
+        assert_eq!(
+            (of("user"), of("host"), of("port"), prefix.as_str()),
+            (Some("ann"), Some("h"), Some("2222"), "srv/films")
+        );
         assert_eq!(place("webdavs://h:8443/d").0.get("url"), Some("https://h:8443"));
         assert_eq!(parse("cdn:x/y", |name| name == "cdn").unwrap(), Address::Named("cdn".into(), "x/y".into()));
         assert_eq!(parse("./cdn:x", |_| false).unwrap(), Address::Folder("./cdn:x".into()));
@@ -135,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "ftp://x", "cdn:x", "webdav://ann:pw@h/", "a\nb"] {
+        for text in ["", "ftp://x", "cdn:x", "webdav://ann:pw@h/", "sftp://ann:pw@h/", "a\nb"] {
             assert!(parse(text, |_| false).is_err(), "{text:?}");
         }
     }

@@ -27,9 +27,11 @@ mod address;
 mod mount;
 #[cfg(feature = "stores")]
 mod s3;
+#[cfg(feature = "sftp")]
+mod sftp;
 #[cfg(feature = "stores")]
 mod swift;
-#[cfg(feature = "stores")]
+#[cfg(any(feature = "stores", feature = "sftp"))]
 mod walk;
 #[cfg(feature = "stores")]
 mod webdav;

@@ -128,6 +128,13 @@ impl Stores {
             "s3" | "gs" => Box::new(super::s3::S3::new(fields, prefix, &self.wire)?),
             "swift" => Box::new(super::swift::Swift::new(fields, prefix, &self.wire)?),
             "webdav" => Box::new(super::webdav::WebDav::new(fields, prefix, &self.wire)?),
+            #[cfg(feature = "sftp")]
+            "sftp" => Box::new(super::sftp::Sftp::new(fields, prefix, &self.wire)?),
+            #[cfg(not(feature = "sftp"))]
+            "sftp" => {
+                return Err(Failure::environment("this program was built without storage of kind `sftp`")
+                    .hint("build it with the feature `sftp`"));
+            }
             kind => return Err(Failure::permanent(format!("`{}` is no kind of storage", kind.escape_debug()))),
         })
     }

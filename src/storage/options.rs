@@ -8,7 +8,7 @@ use crate::model::failure::Failure;
 
 /// Fields whose values are never shown.
 pub const SECRETS: &[&str] =
-    &["secret-key", "session-token", "password", "application-credential-secret", "token", "key", "sas"];
+    &["secret-key", "session-token", "password", "passphrase", "application-credential-secret", "token", "key", "sas"];
 
 /// Looks up a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

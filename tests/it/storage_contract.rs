@@ -71,6 +71,35 @@ fn webdav_keeps_the_promise() {
     hold(&store, Kin { conditions: NO_CONDITIONS, files: true, hides: true, many: 60, ..USUAL });
 }
 
+#[cfg(feature = "sftp")]
+#[test]
+fn sftp_keeps_the_promise() {
+    let store = open(&stores::sshd().place(&unique("contract"), &[]));
+    hold(&store, Kin { conditions: ABSENT, files: true, ..USUAL });
+}
+
+#[cfg(feature = "sftp")]
+#[test]
+fn sftp_trusts_only_known_hosts_and_shows_only_keys_that_are_given() {
+    let (sshd, runtime) = (stores::sshd(), tokio::runtime::Runtime::new().unwrap());
+    let ask = |more: &[(&str, &str)]| runtime.block_on(open(&sshd.place("hosts", more)).stat("a"));
+    assert_eq!(ask(&[]), Ok(None));
+    assert_eq!(ask(&[("key-file", "locked"), ("passphrase", "open sesame")]), Ok(None));
+    for (more, wanted) in [
+        (&[("known-hosts", "known-none")][..], "is not known"),
+        (&[("known-hosts", "known-wrong")], "shows another key than the known one"),
+        (&[("key-file", "other")], "does not let"),
+        (&[("key-file", "locked"), ("passphrase", "guess")], "could not read the key"),
+        (&[("key-file", "none")], "could not read the key"),
+    ] {
+        let error = ask(more).unwrap_err();
+        assert_eq!(error.kind, Kind::Refused, "{error}");
+        assert!(error.what.contains(wanted), "{error}");
+        let line = error.hint.unwrap_or_default().contains(": [127.0.0.1]:");
+        assert_eq!(line, more[0].0 == "known-hosts", "{more:?}");
+    }
+}
+
 /// A kind without peculiarities.
 const USUAL: Kin =
     Kin { conditions: BOTH, files: false, undated: false, gaps: false, hides: false, atomic: true, many: 1005 };

@@ -27,6 +27,7 @@ tiny = [{ name = "90p", short-side = 90, crf = 35.0, max-bitrate = 100 }]
 longest-wait = "200ms"
 [stores]
 longest-wait = "200ms"
+stall = "1s"
 "#;
 
 /// A place of the settings, the store behind it, and a sandbox that knows it.
@@ -45,8 +46,7 @@ impl Scene {
     /// The program goes by `values`, the test by `direct`.
     fn seen_by(direct: &Fields, kind: &str, values: Values<'_>) -> Self {
         let sandbox = Sandbox::new();
-        let lines: Vec<String> = values.iter().map(|(name, value)| format!("{name} = \"{value}\"")).collect();
-        sandbox.config(&format!("{QUICK}[storage.place.{kind}]\n{}\n", lines.join("\n")));
+        sandbox.config(&format!("{QUICK}[storage.place.{kind}]\n{}", stores::lines(values)));
         Self { sandbox, store: open(direct) }
     }
 
@@ -148,6 +148,14 @@ fn videos_on_a_web_server_are_inputs() {
     check("webdav", &[("url", &url), ("user", "user"), ("password", "pass"), ("prefix", &unique("inputs"))]);
 }
 
+#[cfg(feature = "sftp")]
+#[test]
+fn videos_behind_ssh_are_inputs() {
+    let values = stores::sshd().values(&unique("inputs"), &[]);
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    check("sftp", &values);
+}
+
 fn s3<'a>(port: u16, bucket: &'a str, endpoint: &'a mut String) -> [(&'a str, &'a str); 5] {
     *endpoint = format!("http://127.0.0.1:{port}");
     [("endpoint", endpoint), ("bucket", bucket), ("region", "us-east-1"), ("access-key", "any"), ("secret-key", "any")]
@@ -181,16 +189,21 @@ fn answers_that_break_off_are_gone_on_with() {
 }
 
 #[test]
-fn a_store_that_is_down_for_a_while_is_waited_for() {
+fn a_store_that_is_down_or_says_nothing_for_a_while_is_waited_for() {
     let (cutter, scene) = behind_a_proxy(&film());
-    cutter.set(Fault::Down);
-    let running = scene.sandbox.start(arguments("place:film.mp4"));
-    while cutter.requests() < 8 {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+    for (fault, count) in [(Fault::Down, 8), (Fault::Silent, 2)] {
+        cutter.set(fault);
+        let before = cutter.requests();
+        let running = scene.sandbox.start(arguments("place:film.mp4"));
+        while cutter.requests() - before < count {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        cutter.set(Fault::None);
+        running.wait().expect(0);
+        scene.made_of(&film());
+        fs::remove_dir_all(scene.sandbox.path("out")).unwrap();
+        fs::remove_dir_all(scene.sandbox.path("state")).unwrap();
     }
-    cutter.set(Fault::None);
-    running.wait().expect(0);
-    scene.made_of(&film());
 }
 
 #[test]

@@ -76,3 +76,11 @@ fn a_list_goes_to_s3() {
     );
     check(&settings, &[("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any")]);
 }
+
+#[cfg(feature = "sftp")]
+#[test]
+fn a_list_goes_over_ssh() {
+    let values = stores::sshd().values(&stores::unique("list"), &[]);
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    check(&format!("[storage.place.sftp]\n{}", stores::lines(&values)), &[]);
+}

@@ -24,6 +24,8 @@ pub(crate) enum Fault {
     Down,
     /// All are answered, but not at once.
     Late,
+    /// All are taken, and none is answered.
+    Silent,
 }
 
 /// The proxy. Dropping it ends it.
@@ -119,6 +121,12 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     if hit && fault == Fault::Busy {
         let answer = "HTTP/1.1 503 Slow Down\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         return client.write_all(answer.as_bytes());
+    }
+    if fault == Fault::Silent {
+        while *shared.fault.lock().unwrap() == Fault::Silent && !shared.ended.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(20));
+        }
+        return client.shutdown(Shutdown::Both);
     }
     if fault == Fault::Late {
         thread::sleep(Duration::from_millis(250));

@@ -233,6 +233,14 @@ pub(crate) fn tool_home() -> PathBuf {
     home.join("forebay/servers")
 }
 
+/// Fields as they stand in a file of settings.
+pub(crate) fn lines(values: &[(&str, &str)]) -> String {
+    let line = |(name, value): &(&str, &str)| {
+        if value.parse::<u16>().is_ok() { format!("{name} = {value}\n") } else { format!("{name} = \"{value}\"\n") }
+    };
+    values.iter().map(line).collect::<Vec<_>>().concat()
+}
+
 /// A folder that is a store, and goes when it is dropped.
 pub(crate) fn folder() -> (Arc<tempfile::TempDir>, Store) {
     let folder = tempfile::tempdir().unwrap();
@@ -290,5 +298,81 @@ fn nginx_conf(folder: &Path, port: u16) -> String {
                 }}
             }}
         }}"
+    )
+}
+
+/// An SSH server for files, for the user of the tests alone.
+#[cfg(feature = "sftp")]
+pub(crate) struct Sshd {
+    port: u16,
+    folder: PathBuf,
+    _server: Tethered,
+}
+
+#[cfg(feature = "sftp")]
+pub(crate) fn sshd() -> &'static Sshd {
+    static SSHD: OnceLock<Sshd> = OnceLock::new();
+    SSHD.get_or_init(|| {
+        let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
+        let path = folder.path().to_owned();
+        for (name, passphrase) in [("host", ""), ("other", ""), ("key", ""), ("locked", "open sesame")] {
+            let file = path.join(name);
+            let mut keygen = Command::new("ssh-keygen");
+            keygen.args(["-q", "-t", "ed25519", "-C", name, "-N", passphrase, "-f"]).arg(file);
+            assert!(keygen.status().unwrap().success());
+        }
+        let public = |name: &str| std::fs::read_to_string(path.join(name).with_extension("pub")).unwrap();
+        std::fs::write(path.join("authorized"), public("key") + &public("locked")).unwrap();
+        let known = |name: &str| format!("[127.0.0.1]:{port} {}", public(name));
+        std::fs::write(path.join("known"), known("host")).unwrap();
+        std::fs::write(path.join("known-wrong"), known("other")).unwrap();
+        std::fs::write(path.join("known-none"), "").unwrap();
+        std::fs::write(path.join("sshd_config"), sshd_config(&path, port)).unwrap();
+        if rustix::process::geteuid().is_root() {
+            std::fs::create_dir_all("/run/sshd").unwrap();
+        }
+        let config = path.join("sshd_config");
+        // It starts itself anew for each connection, and therefore wants to know its whole path.
+        let server = Tethered::listening(folder, "/usr/sbin/sshd", &["-D", "-e", "-f", config.to_str().unwrap()], port);
+        Sshd { port, folder: path, _server: server }
+    })
+}
+
+#[cfg(feature = "sftp")]
+impl Sshd {
+    /// The fields of a folder, as names and values; `more` comes last.
+    pub(crate) fn values(&self, prefix: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
+        let path = |name: &str| self.folder.join(name).to_str().unwrap().to_owned();
+        let user = Command::new("id").arg("-un").output().unwrap().stdout;
+        let mut values: BTreeMap<String, String> = BTreeMap::from([
+            ("host".into(), "127.0.0.1".into()),
+            ("port".into(), self.port.to_string()),
+            ("user".into(), String::from_utf8(user).unwrap().trim().into()),
+            ("key-file".into(), path("key")),
+            ("known-hosts".into(), path("known")),
+            ("prefix".into(), path("files").trim_start_matches('/').to_owned() + "/" + prefix),
+        ]);
+        for (name, value) in more {
+            let is_file = matches!(*name, "key-file" | "known-hosts") && !value.is_empty();
+            values.insert((*name).into(), if is_file { path(value) } else { (*value).into() });
+        }
+        values.into_iter().collect()
+    }
+
+    pub(crate) fn place(&self, prefix: &str, more: &[(&str, &str)]) -> Fields {
+        let values = self.values(prefix, more);
+        let values: Vec<_> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        fields("sftp", &values)
+    }
+}
+
+#[cfg(feature = "sftp")]
+fn sshd_config(folder: &Path, port: u16) -> String {
+    let folder = folder.display();
+    format!(
+        "Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile none\n\
+         AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n\
+         KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nMaxStartups 100\n\
+         Subsystem sftp internal-sftp\nForceCommand internal-sftp\n"
     )
 }
