@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Jobs a second through Forebay's queues, against Celery on the same server.
 
-Starts a redis-server of its own on the loopback, installs Celery from PyPI into
+Starts a redis-server and a rabbitmq-server of its own on the loopback, installs Celery from PyPI into
 a folder of its own, and prints rates, ratios and the time of a claim.
-`--jobs N`, `--waiting N`, `--only redis|sqlite`, `--debug` (a debug build).
+`--jobs N`, `--waiting N`, `--only redis|rabbitmq|sqlite`, `--debug` (a debug build).
 """
 
 import argparse
@@ -81,6 +81,33 @@ def redis(folder):
     return process, f"redis://127.0.0.1:{port}/0", f"redis://127.0.0.1:{port}/1"
 
 
+def rabbitmq(folder):
+    port, home = free_port(), pathlib.Path(folder)
+    names = ["ours", "celery"]
+    (home / "definitions.json").write_text(json.dumps({
+        "users": [{"name": "guest", "password": "guest", "tags": "administrator"}],
+        "vhosts": [{"name": name} for name in names],
+        "permissions": [{"user": "guest", "vhost": name, "configure": ".*", "write": ".*", "read": ".*"}
+                        for name in names]}))
+    (home / "rabbitmq.conf").write_text(
+        f"listeners.tcp.1 = 127.0.0.1:{port}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n"
+        f"load_definitions = {home}/definitions.json\n")
+    (home / "plugins").write_text("[].")
+    environment = dict(
+        os.environ, HOME=folder, RABBITMQ_NODENAME=f"bench{port}@localhost", RABBITMQ_NODE_IP_ADDRESS="127.0.0.1",
+        RABBITMQ_NODE_PORT=str(port), RABBITMQ_DIST_PORT=str(port + 1), ERL_EPMD_PORT=str(port + 2),
+        ERL_EPMD_ADDRESS="127.0.0.1", RABBITMQ_MNESIA_BASE=f"{folder}/mnesia", RABBITMQ_LOG_BASE=f"{folder}/logs",
+        RABBITMQ_CONFIG_FILE=f"{folder}/rabbitmq.conf", RABBITMQ_ENABLED_PLUGINS_FILE=f"{folder}/plugins",
+        RABBITMQ_CONF_ENV_FILE="/dev/null", RABBITMQ_PID_FILE=f"{folder}/pid", LC_ALL="C.UTF-8",
+        RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS="-kernel inet_dist_use_interface {127,0,0,1}",
+        RABBITMQ_SERVER_START_ARGS="+sbwt none +sbwtdcpu none +sbwtdio none")
+    process = subprocess.Popen(
+        ["sh", "-c", f"epmd -port {port + 2} -address 127.0.0.1 & exec /usr/lib/rabbitmq/bin/rabbitmq-server"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    wait_for(port, b"XXXX0000", b"AMQP")
+    return process, *(f"amqp://guest:guest@127.0.0.1:{port}/{name}" for name in names)
+
+
 def ours(program, url, jobs):
     output = subprocess.run([program, url, str(jobs), str(CLAIMERS)], check=True, capture_output=True, text=True)
     return json.loads(output.stdout)
@@ -132,12 +159,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--jobs", type=int, default=10_000)
     parser.add_argument("--waiting", type=int, default=100_000)
-    parser.add_argument("--only", choices=["redis", "sqlite"])
+    parser.add_argument("--only", choices=["redis", "rabbitmq", "sqlite"])
     parser.add_argument("--debug", action="store_true")
     args = parser.parse_args()
     program = build(args.debug)
     HOME.mkdir(parents=True, exist_ok=True)
-    for name, start in (("redis", redis), ("sqlite", None)):
+    for name, start in (("redis", redis), ("rabbitmq", rabbitmq), ("sqlite", None)):
         if args.only not in (None, name):
             continue
         folder = tempfile.mkdtemp(dir=HOME)

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use forebay::model::job::{Job, Task};
-use forebay::queue::{self, Asker, End};
+use forebay::queue::{self, Asker, End, Queue};
 use serde_json::json;
 use tokio::task::JoinSet;
 
@@ -23,14 +24,16 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [url, jobs, claimers] = arguments.as_slice() else { return Err("give URL JOBS CLAIMERS".into()) };
     let (jobs, claimers): (usize, usize) = (jobs.parse()?, claimers.parse()?);
+    // One worker with so many slots: they share what it has.
+    let queue = queue::open(url, LEASE).await?;
     let begun = Instant::now();
-    all(claimers, |part| submit(url.clone(), part, jobs, claimers)).await?;
+    all(claimers, |part| submit(Arc::clone(&queue), part, jobs, claimers)).await?;
     let submitted = begun.elapsed();
-    let mut times = measure(url, MEASURED.min(jobs)).await?;
+    let mut times = measure(&queue, MEASURED.min(jobs)).await?;
     times.sort();
     let left = jobs - times.len();
     let begun = Instant::now();
-    let done: usize = all(claimers, |part| drain(url.clone(), part)).await?.iter().sum();
+    let done: usize = all(claimers, |part| drain(Arc::clone(&queue), part)).await?.iter().sum();
     let drained = begun.elapsed();
     if done != left {
         return Err(format!("{done} of {left} jobs came out").into());
@@ -61,8 +64,7 @@ where
     Ok(tasks.join_all().await.into_iter().collect::<Result<_, _>>()?)
 }
 
-async fn submit(url: String, part: usize, jobs: usize, parts: usize) -> Result<(), String> {
-    let queue = queue::open(&url, LEASE).await.map_err(|error| error.to_string())?;
+async fn submit(queue: Arc<dyn Queue>, part: usize, jobs: usize, parts: usize) -> Result<(), String> {
     for number in (part..jobs).step_by(parts) {
         let job = Job::new(Task::Hls, &format!("https://example.org/{number}.mp4"), "/srv/video");
         queue.submit(&job).await.map_err(|error| error.to_string())?;
@@ -71,8 +73,7 @@ async fn submit(url: String, part: usize, jobs: usize, parts: usize) -> Result<(
 }
 
 /// The time of single claims, one after the other.
-async fn measure(url: &str, count: usize) -> Result<Vec<Duration>, Box<dyn Error>> {
-    let queue = queue::open(url, LEASE).await?;
+async fn measure(queue: &Arc<dyn Queue>, count: usize) -> Result<Vec<Duration>, Box<dyn Error>> {
     let asker = Asker { worker: "measure".into(), labels: BTreeSet::new() };
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
@@ -84,8 +85,7 @@ async fn measure(url: &str, count: usize) -> Result<Vec<Duration>, Box<dyn Error
     Ok(times)
 }
 
-async fn drain(url: String, part: usize) -> Result<usize, String> {
-    let queue = queue::open(&url, LEASE).await.map_err(|error| error.to_string())?;
+async fn drain(queue: Arc<dyn Queue>, part: usize) -> Result<usize, String> {
     let asker = Asker { worker: format!("w{part}"), labels: BTreeSet::new() };
     let mut done = 0;
     while let Some(claim) = queue.claim(&asker, LEASE).await.map_err(|error| error.to_string())? {

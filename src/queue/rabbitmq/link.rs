@@ -23,28 +23,8 @@ use tokio_util::sync::CancellationToken;
 use super::super::{QueueError, clock, random};
 use super::event::{Change, Event, Pulse};
 use super::ledger::{Ledger, Moment, Outcome};
-use super::stranger;
-
-/// The log of all changes.
-const LOG: &str = "forebay.log";
-
-/// The log of signs of life.
-const PULSES: &str = "forebay.pulse";
-
-/// Where other programs put jobs.
-pub(super) const INBOX: &str = "forebay.jobs";
-
-/// The log is kept for as long as the ledger remembers, which is longer than any job may stand still in it.
-const LOG_AGE: &str = "14D";
-
-/// The log is thrown away by files of this size.
-const LOG_FILE: i64 = 20_000_000;
-
-/// Signs of life are of use for a minute or so; whoever comes reads all of them.
-const PULSES_SIZE: i64 = 4_000_000;
-
-/// The signs of life are thrown away by files of this size.
-const PULSES_FILE: i64 = 1_000_000;
+use super::queues::{LOG, PULSES};
+use super::{queues, stranger};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -185,9 +165,7 @@ impl Link {
         *held = None;
         let made = tokio::time::timeout(CONNECT, self.connect()).await.unwrap_or_else(|_| Err(late()));
         let live = Arc::new(made.map_err(|why| self.unreachable(why))?);
-        if let Err(why) = self.catch_up(&live).await {
-            return Err(self.unreachable(why));
-        }
+        self.catch_up(&live).await.map_err(|why| self.unreachable(why))?;
         self.move_on(&live);
         *held = Some(Arc::clone(&live));
         Ok(live)
@@ -200,7 +178,8 @@ impl Link {
         loop {
             let waited = tokio::time::timeout(SILENCE, &mut sent.outcome).await;
             match waited {
-                Ok(Ok(_)) => return Ok(()),
+                // Signs of life mean nothing to who does not know yet whose they are.
+                Ok(Ok(_)) => return self.listen(live).await,
                 Ok(Err(_)) => return Err("the connection broke".into()),
                 Err(_) => {}
             }
@@ -218,9 +197,7 @@ impl Link {
         self.shared.waiting().retain(|_, waiting| !waiting.is_closed());
         let properties = ConnectionProperties::default().with_connection_name("forebay".into());
         let connection = Connection::connect_uri(self.uri.clone(), properties).await.map_err(text)?;
-        declare(&connection, INBOX, inbox_arguments()).await?;
-        declare(&connection, LOG, log_arguments()).await?;
-        declare(&connection, PULSES, pulse_arguments()).await?;
+        queues::declare_all(&connection).await.map_err(text)?;
         let channel = connection.create_channel().await.map_err(text)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(text)?;
         let live = Live {
@@ -231,10 +208,16 @@ impl Link {
             tasks: Mutex::default(),
         };
         let log = live.consumer(LOG, AHEAD, Some(self.shared.log.load(Ordering::Relaxed))).await?;
-        let pulses = live.consumer(PULSES, AHEAD, Some(self.shared.pulses.load(Ordering::Relaxed))).await?;
         live.follow(log, Arc::clone(&self.shared), Shared::read);
-        live.follow(pulses, Arc::clone(&self.shared), Shared::feel);
         Ok(live)
+    }
+
+    /// Begins to follow the signs of life.
+    async fn listen(&self, live: &Live) -> Result<(), String> {
+        let from = self.shared.pulses.load(Ordering::Relaxed);
+        let pulses = tokio::time::timeout(ANSWER, live.consumer(PULSES, AHEAD, Some(from))).await;
+        live.follow(pulses.unwrap_or_else(|_| Err(late()))?, Arc::clone(&self.shared), Shared::feel);
+        Ok(())
     }
 
     /// Begins to move jobs of other programs, if that is wanted and not done yet.
@@ -245,7 +228,8 @@ impl Link {
         let (shared, weak) = (Arc::clone(&self.shared), Arc::downgrade(live));
         let work = async move {
             let Some(live) = weak.upgrade() else { return };
-            if let Err(why) = stranger::take_in(&live, &shared).await {
+            let moved = live.dead.run_until_cancelled(stranger::take_in(&live, &shared)).await;
+            if let Some(Err(why)) = moved {
                 tracing::warn!(why, "jobs of other programs cannot be taken in");
             }
             live.dead.cancel();
@@ -331,13 +315,17 @@ impl Shared {
 
     /// Takes in an entry of the log.
     fn read(&self, offset: u64, text: &[u8]) {
+        // What cannot be read, nobody can: all go over it alike.
+        let event = serde_json::from_slice::<Event>(text);
+        let mut ledger = self.ledger();
+        // A connection that was given up may still read; what both read counts once, and in order.
         if self.log.fetch_max(offset + 1, Ordering::Relaxed) > offset {
             return;
         }
-        // What cannot be read, nobody can: all go over it alike.
-        let Ok(event) = serde_json::from_slice::<Event>(text) else { return };
+        let Ok(event) = event else { return };
         let mark = event.mark.clone();
-        let outcome = self.ledger().apply(offset, event, moment());
+        let outcome = ledger.apply(offset, event, moment());
+        drop(ledger);
         if let Some(waiting) = self.waiting().remove(&mark) {
             drop(waiting.send(outcome));
         }
@@ -345,17 +333,20 @@ impl Shared {
 
     /// Takes in a sign of life.
     fn feel(&self, offset: u64, text: &[u8]) {
+        let pulse = serde_json::from_slice::<Pulse>(text);
+        let mut ledger = self.ledger();
         if self.pulses.fetch_max(offset + 1, Ordering::Relaxed) > offset {
             return;
         }
-        if let Ok(pulse) = serde_json::from_slice::<Pulse>(text) {
-            self.ledger().hear(pulse, moment());
+        if let Ok(pulse) = pulse {
+            ledger.hear(pulse, moment());
         }
     }
 
     /// Begins from the beginning.
     fn forget(&self) {
-        *self.ledger() = Ledger::default();
+        let mut ledger = self.ledger();
+        *ledger = Ledger::default();
         self.log.store(0, Ordering::Relaxed);
         self.pulses.store(0, Ordering::Relaxed);
     }
@@ -385,7 +376,7 @@ impl Live {
     /// Reads a log as long as the connection lives.
     fn follow(&self, mut consumer: Consumer, shared: Arc<Shared>, take: fn(&Shared, u64, &[u8])) {
         let dead = self.dead.clone();
-        let work = async move {
+        let reading = async move {
             let mut open = 0;
             let mut last = None;
             loop {
@@ -415,45 +406,12 @@ impl Live {
                     open = 0;
                 }
             }
-            dead.cancel();
         };
-        self.tasks().spawn(work);
+        self.tasks().spawn(async move {
+            dead.run_until_cancelled(reading).await;
+            dead.cancel();
+        });
     }
-}
-
-/// Makes a queue, unless there is one of that name.
-async fn declare(connection: &Connection, name: &str, arguments: FieldTable) -> Result<(), String> {
-    let channel = connection.create_channel().await.map_err(text)?;
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::durable() };
-    if channel.queue_declare(name.into(), passive, FieldTable::default()).await.is_ok() {
-        return Ok(());
-    }
-    // The channel is closed by the answer that there is none.
-    let channel = connection.create_channel().await.map_err(text)?;
-    channel.queue_declare(name.into(), QueueDeclareOptions::durable(), arguments).await.map_err(text)?;
-    Ok(())
-}
-
-fn inbox_arguments() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    arguments
-}
-
-fn log_arguments() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-    arguments.insert("x-max-age".into(), AMQPValue::LongString(LOG_AGE.into()));
-    arguments.insert("x-stream-max-segment-size-bytes".into(), AMQPValue::LongLongInt(LOG_FILE));
-    arguments
-}
-
-fn pulse_arguments() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(PULSES_SIZE));
-    arguments.insert("x-stream-max-segment-size-bytes".into(), AMQPValue::LongLongInt(PULSES_FILE));
-    arguments
 }
 
 async fn publish(channel: &Channel, queue: &str, text: &[u8]) -> lapin::Result<PublisherConfirm> {

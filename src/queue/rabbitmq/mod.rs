@@ -9,6 +9,7 @@
 mod event;
 mod ledger;
 mod link;
+mod queues;
 mod stranger;
 
 use std::collections::HashSet;

@@ -9,7 +9,8 @@ use sha2::{Digest as _, Sha256};
 use super::super::{clock, label_key, new_id};
 use super::event::{Change, Place};
 use super::ledger::DAY;
-use super::link::{INBOX, Live, Shared};
+use super::link::{Live, Shared};
+use super::queues::INBOX;
 use crate::model::job::{ATTEMPTS, Job, LONGEST};
 
 /// Jobs that are moved together.
