@@ -51,6 +51,8 @@ mod full_disk;
 mod gc;
 #[cfg(feature = "faults")]
 mod reach;
+#[cfg(all(feature = "faults", feature = "serve"))]
+mod rebind;
 #[cfg(feature = "faults")]
 mod signals;
 mod tidy;
