@@ -7,14 +7,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::job;
+use crate::job::quality::Bench;
 use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator};
-use crate::model::media::{Media, Video};
+use crate::model::media::{Media, Place, Video};
 use crate::plan::copy::{self, Top};
 use crate::plan::hls::{HlsPlan, clock};
 use crate::plan::ladder::{fits, upright_size};
 use crate::plan::settings::{HlsSettings, Rung};
+use crate::plan::subtitle::SubtitleRendition;
+use crate::source::beside;
 use crate::source::{FetchContext, Sources};
 use crate::tool::{ffprobe, find};
 
@@ -30,15 +33,33 @@ const PACKAGING: f64 = 1.08;
 pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failure> {
     let settings = config.hls_settings(item.ladder.as_deref(), None)?;
     let tools = find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?;
+    if let Some(quality) = settings.quality {
+        find::metric(&tools.ffmpeg, quality.metric).await?;
+    }
     let cancel = CancellationToken::new();
     let folder = std::env::temp_dir().join(format!("forebay-plan-{}", std::process::id()));
     let path = match &item.locator {
         Locator::File(path) => path.clone(),
-        Locator::Url(_) => fetch(config, item, &folder, &cancel).await?,
+        Locator::Url(_) | Locator::Object { .. } => fetch(config, item, &folder, &cancel).await?,
     };
     let planned = async {
-        let media = ffprobe::probe(&tools.ffprobe, &path, &settings.limits, &cancel).await?;
-        let (plan, _) = job::copy::decide(&media, &path, &settings).await?;
+        let mut media = ffprobe::probe(&tools.ffprobe, &path, &settings.limits, &cancel).await?;
+        let beside = beside::find(item, &settings.subtitles).await.unwrap_or_default();
+        media.text.extend(beside.files.iter().map(|file| file.text.clone()));
+        media.skipped.extend(beside.skipped);
+        let (mut plan, _) = job::copy::decide(&media, &path, &settings).await?;
+        let (cpu, samples) = (super::lanes(config).cpu, folder.join("samples"));
+        let (media_of, settings) = (&media, &settings);
+        let bench = Bench {
+            ffmpeg: &tools.ffmpeg,
+            cpu: (&cpu, item.rank()),
+            cancel: &cancel,
+            folder: &samples,
+            source: &path,
+            media: media_of,
+            settings,
+        };
+        job::quality::choose(&bench, &mut plan).await?;
         Ok::<_, Failure>((media, plan))
     };
     let planned = planned.await;
@@ -56,7 +77,7 @@ async fn fetch(
     cancel: &CancellationToken,
 ) -> Result<std::path::PathBuf, Failure> {
     let lanes = super::lanes(config);
-    let sources = Sources::new(super::source_settings(config))?;
+    let sources = Sources::new(super::source_settings(config), config.stores.clone())?;
     let silent = |_: What| {};
     let context = FetchContext {
         rank: item.rank(),
@@ -110,7 +131,8 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         let quality = if settings.two_pass {
             "two passes".into()
         } else {
-            format!("CRF {:.1}", one.crf + settings.profile.crf_shift)
+            let found = settings.quality.map(|quality| format!(" for {}={}", quality.metric.name(), quality.target));
+            format!("CRF {:.1}{}", one.crf + settings.profile.crf_shift, found.unwrap_or_default())
         };
         let most = f64::from(one.max_kbps) * settings.profile.rate;
         lines.push(format!(
@@ -129,6 +151,7 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s{loudness}", track.folder, settings.audio_kbps));
         kbps += f64::from(settings.audio_kbps);
     }
+    lines.extend(plan.subtitles.iter().map(words));
     let bytes = kbps * 125.0 * grid.seconds() * PACKAGING;
     lines
         .push(format!("  result     about {:.1} MB at the destination, less where the picture is simple", bytes / 1e6));
@@ -146,6 +169,12 @@ fn picture(video: &Video, media: &Media) -> String {
         count => format!("{count} tracks of sound"),
     };
     format!("{} {width:.0}x{height:.0}, {}, {sound}", video.codec, video.pixel_format)
+}
+
+fn words(track: &SubtitleRendition) -> String {
+    let from = if matches!(track.place, Place::Beside(_)) { "a file beside the source" } else { "the source" };
+    let forced = if track.forced { ", forced" } else { "" };
+    format!("  subtitles  {:<9} WebVTT, of {from}{forced}", track.folder)
 }
 
 /// What is done to the picture before it is encoded, and why.

@@ -91,9 +91,12 @@ async fn context(
         let wanted: Vec<&str> = config.hls.codecs.iter().map(|codec| codec.encoder()).collect();
         find::encoders(&ffmpeg.ffmpeg, &wanted).await?;
     }
+    if let Some(quality) = config.hls.quality {
+        find::metric(&ffmpeg.ffmpeg, quality.metric).await?;
+    }
     Ok(Context {
         lanes: lanes(config),
-        sources: Sources::new(source_settings(config))?,
+        sources: Sources::new(source_settings(config), config.stores.clone())?,
         ffmpeg,
         destination: storage.address("."),
         storage,
@@ -164,8 +167,8 @@ pub fn state_folder(state: Option<&Path>, to: Option<&str>) -> PathBuf {
 }
 
 /// Reads inputs and lists, one entry a video or bad line.
-pub fn inputs(inputs: &[OsString], lists: &[OsString]) -> Result<Vec<Entry>, Failure> {
-    list::read(inputs, lists)
+pub async fn inputs(config: &Config, inputs: &[OsString], lists: &[OsString]) -> Result<Vec<Entry>, Failure> {
+    list::read(inputs, lists, &config.stores).await
 }
 
 fn make_folder(folder: &Path, what: &str) -> Result<(), Failure> {

@@ -23,6 +23,9 @@ pub(super) struct PackageArgs {
     /// Exact average bitrates instead of capped quality; takes more CPU.
     #[arg(long)]
     two_pass: bool,
+    /// The quality of every rendition, found from samples of each film: `vmaf=93` or `ssim=0.98`.
+    #[arg(long, value_name = "METRIC=N")]
+    quality: Option<String>,
     /// Encode also what could be cut from the source as it is.
     #[arg(long)]
     no_copy: bool,
@@ -181,6 +184,7 @@ impl PackageArgs {
         flags.switch("--poster", "hls.poster", self.poster);
         flags.switch("--storyboard", "hls.storyboard", self.storyboard);
         flags.switch("--two-pass", "hls.two-pass", self.two_pass);
+        flags.text("--quality", "hls.quality", self.quality.as_ref());
         flags.text("--no-copy", "hls.copy", self.no_copy.then(|| "false".to_owned()).as_ref());
         flags.switch("--accept-damaged", "hls.accept-damaged", self.accept_damaged);
     }

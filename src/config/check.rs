@@ -15,6 +15,7 @@ use super::{Config, Effective, EncryptWish, Hls, Lanes, Network, Scratch, Tools,
 use crate::model::id;
 use crate::model::secret::masked_url;
 use crate::plan::language::Wanted;
+use crate::plan::quality::Quality;
 use crate::plan::settings::{Codec, Container, Limits, Method, Profile, Rung};
 
 mod service;
@@ -156,6 +157,7 @@ impl Reader<'_> {
             key_frame_seconds: self.time("hls.key-frames", 0.5..=60.0)?.as_secs_f64(),
             copy_over: self.switch("hls.copy").then_some(copy_over),
             two_pass: self.switch("hls.two-pass"),
+            quality: self.wanted_quality()?,
             audio_kbps: self.small("hls.audio-bitrate", 32..=512)?,
             encrypt: encrypt.map(|method| self.encrypt(method)).transpose()?,
             accept_damaged: self.switch("hls.accept-damaged"),
@@ -206,6 +208,18 @@ impl Reader<'_> {
             ("", _) => Ok(None),
             (_, Some(loudness)) => Ok(Some(loudness)),
             _ => Err(self.wrong("hls.loudness", "give LUFS from -70 to -5, such as `-23`, or nothing")),
+        }
+    }
+
+    fn wanted_quality(&self) -> Result<Option<Quality>, ConfigError> {
+        let text = self.text("hls.quality");
+        let quality = Quality::parse(text);
+        match quality {
+            None if !text.is_empty() => Err(self.wrong("hls.quality", "give `vmaf=93`, `ssim=0.98`, or nothing")),
+            Some(_) if self.switch("hls.two-pass") => {
+                Err(self.wrong("hls.quality", "two passes aim at bits, not at quality: give one of the two"))
+            }
+            quality => Ok(quality),
         }
     }
 

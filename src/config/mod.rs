@@ -13,6 +13,7 @@ use crate::model::address::Reach;
 use crate::model::failure::Failure;
 use crate::plan::language::Wanted;
 use crate::plan::photo::PhotoSettings;
+use crate::plan::quality::Quality;
 use crate::plan::settings::{Codec, Container, Encryption, HlsSettings, Limits, Method, Profile, Rung};
 use crate::storage::open::{Stores, Variables};
 
@@ -100,6 +101,8 @@ pub struct Hls {
     pub copy_over: Option<f64>,
     /// Two passes instead of capped quality.
     pub two_pass: bool,
+    /// The quality that is searched for, if one is asked for.
+    pub quality: Option<Quality>,
     /// Bitrate of stereo AAC.
     pub audio_kbps: u32,
     /// What segments are.
@@ -306,6 +309,7 @@ impl Config {
             key_frame_seconds: self.hls.key_frame_seconds,
             copy_over: self.hls.copy_over,
             two_pass: self.hls.two_pass,
+            quality: self.hls.quality,
             audio_kbps: self.hls.audio_kbps,
             container: self.hls.container,
             dash: self.hls.dash,

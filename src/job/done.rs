@@ -11,6 +11,7 @@ use crate::model::fault;
 use crate::model::item::Item;
 use crate::scratch::journal::{self, Object};
 use crate::source::Record;
+use crate::source::beside::Beside;
 
 use super::dash;
 use super::hls::fetch_context;
@@ -55,17 +56,28 @@ pub struct Source {
     pub sha256: String,
     /// Its bytes.
     pub bytes: u64,
+    /// Digest of the subtitles that lay beside it, if there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
+}
+
+/// What a package has to be, to be the one that is asked for.
+pub struct Wish<'a> {
+    /// Digest of the settings.
+    pub settings: &'a str,
+    /// The subtitles beside the source; unknown where it is gone.
+    pub beside: Option<&'a Beside>,
 }
 
 /// The master playlist of `item`, if the journal knows its id and the package is there.
 pub async fn known(
     item: &Item,
     input: &str,
-    wish: &str,
+    wish: &Wish<'_>,
     cx: &Context,
     report: Report<'_>,
 ) -> Result<Option<String>, Failure> {
-    match cx.journal.id_of(input, &cx.destination, wish).await? {
+    match cx.journal.id_of(input, &cx.destination, wish.settings).await? {
         Some(id) if !cx.force => published(item, &id, wish, cx, report).await,
         _ => Ok(None),
     }
@@ -75,7 +87,7 @@ pub async fn known(
 pub async fn published(
     item: &Item,
     id: &str,
-    wish: &str,
+    wish: &Wish<'_>,
     cx: &Context,
     report: Report<'_>,
 ) -> Result<Option<String>, Failure> {
@@ -87,7 +99,8 @@ pub async fn published(
         return Ok(Some(cx.storage.address(&master)));
     }
     let Some(manifest) = manifest(id, cx).await? else { return Ok(None) };
-    if manifest.settings != wish || !complete(&manifest, cx).await? {
+    let other_texts = wish.beside.is_some_and(|beside| beside.digest() != manifest.source.beside);
+    if manifest.settings != wish.settings || other_texts || !complete(&manifest, cx).await? {
         return Ok(None);
     }
     let nobody = watch::Sender::new(None);

@@ -59,6 +59,10 @@ pub async fn head(
     settings: &HlsSettings,
     cx: &Context,
 ) -> Head {
+    // What quality costs is told by all of the film.
+    if settings.quality.is_some() {
+        return std::future::pending().await;
+    }
     while arrival.changed().await.is_ok() {
         let Some(now) = arrival.borrow_and_update().clone() else { continue };
         let found = blocking(move || Ok((index(&now).unwrap_or(Index::Never), now))).await;

@@ -11,21 +11,24 @@ use crate::format::keys::KeyRing;
 use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
-use crate::model::item::{Item, Locator};
+use crate::model::item::{self, Item, Locator};
 use crate::model::media::Media;
 use crate::plan::generation;
 use crate::plan::hls::{HlsPlan, plan};
 use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
+use crate::source::beside::{self, Beside};
 use crate::source::{Arrival, FetchContext, Fetched, Identity};
 use crate::tool::ffprobe;
 
 use super::chunk::{self, Part};
 use super::copy::{self, Original};
+use super::done::{self, Wish};
 use super::early::{self, Head};
 use super::publish::{self, Provenance};
+use super::quality::{self, Bench};
 use super::work::{Stored, Target, Work};
-use super::{Context, Report, done};
+use super::{Context, Report};
 
 /// Chunks that may be encoded while the source is coming stand before the sound.
 const EARLY_CHUNKS: usize = 4;
@@ -68,14 +71,16 @@ pub enum Outcome {
 pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Report<'_>) -> Result<Outcome, Failure> {
     let wish = generation::settings_digest(settings);
     let input = input_digest(item);
-    if let Some(master) = done::known(item, &input, &wish, cx, report).await? {
+    let beside = beside::find(item, &settings.subtitles).await;
+    let wanted = Wish { settings: &wish, beside: beside.as_ref() };
+    if let Some(master) = done::known(item, &input, &wanted, cx, report).await? {
         return Ok(Outcome::AlreadyDone { master });
     }
     let nobody = watch::Sender::new(None);
     let identity = cx.sources.identify(item, &fetch_context(item, cx, report, &nobody)).await?;
     report(What::Named { id: identity.id.as_str().into(), title: title(item, &identity) });
     let _mine = cx.claim_id(&identity.id).await;
-    if let Some(master) = done::published(item, &identity.id, &wish, cx, report).await? {
+    if let Some(master) = done::published(item, &identity.id, &wanted, cx, report).await? {
         cx.journal.published(&input, &cx.destination, &wish, &identity.id).await?;
         return Ok(Outcome::AlreadyDone { master });
     }
@@ -86,7 +91,8 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     let folder = cx.scratch.join(input.chars().take(24).collect::<String>());
     make_folder(&folder).await?;
     fault::point("folder-made");
-    let made = Job { item, identity: &identity, settings, folder: &folder, cx, report }.run().await;
+    let beside = beside.unwrap_or_default();
+    let made = Job { item, identity: &identity, settings, beside: &beside, folder: &folder, cx, report }.run().await;
     // The id alone does not tell which line of a list it was.
     let outcome = made.map_err(|failure| match failure.class {
         Class::Permanent if !failure.what.contains(&item.locator.shown()) => {
@@ -114,6 +120,7 @@ struct Job<'a> {
     item: &'a Item,
     identity: &'a Identity,
     settings: &'a HlsSettings,
+    beside: &'a Beside,
     folder: &'a Path,
     cx: &'a Context,
     report: Report<'a>,
@@ -157,9 +164,15 @@ impl Job<'_> {
     /// The source is here: everything can be told of it.
     async fn whole(&self, fetched: &Fetched) -> Result<Outcome, Failure> {
         let limits = &self.settings.limits;
-        let media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
-        let planned = copy::decide(&media, &fetched.path, self.settings).await?;
-        let work = self.work((media, planned), fetched.path.clone(), (fetched.serial.clone(), None));
+        let mut media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
+        media.text.extend(self.beside.files.iter().map(|file| file.text.clone()));
+        media.skipped.extend(self.beside.skipped.iter().cloned());
+        let (mut plan, original) = copy::decide(&media, &fetched.path, self.settings).await?;
+        let cpu = (&self.cx.lanes.cpu, self.item.rank());
+        let (ffmpeg, cancel, source) = (&self.cx.ffmpeg.ffmpeg, &self.cx.stop, &fetched.path);
+        let bench = Bench { ffmpeg, cpu, cancel, folder: self.folder, source, media: &media, settings: self.settings };
+        quality::choose_once(&bench, &self.generation(fetched), &mut plan).await?;
+        let work = self.work((media, (plan, original)), fetched.path.clone(), (fetched.serial.clone(), None));
         self.aim(&work, fetched).await?;
         let made = all_chunks(&work).await;
         self.publish(&work, made, fetched).await
@@ -206,6 +219,7 @@ impl Job<'_> {
             plan,
             original,
             source,
+            beside: self.beside,
             folder: self.folder,
             id: &self.identity.id,
             rank: self.item.rank(),
@@ -218,9 +232,14 @@ impl Job<'_> {
         }
     }
 
+    fn generation(&self, fetched: &Fetched) -> String {
+        let beside = self.beside.digest();
+        generation::name(&fetched.sha256, beside.as_deref(), self.settings, &self.cx.ffmpeg.version)
+    }
+
     /// Names the generation, which takes the digest of the whole source, and finds what is there of it.
     async fn aim(&self, work: &Work<'_>, fetched: &Fetched) -> Result<(), Failure> {
-        let generation = generation::name(&fetched.sha256, self.settings, &self.cx.ffmpeg.version);
+        let generation = self.generation(fetched);
         let place = format!("{}/{generation}", self.identity.id);
         let encryption = self.settings.encryption.as_ref();
         let key_ring = encryption.map(|wish| Arc::new(KeyRing::new(&wish.master_key, &generation, wish.rotate)));
@@ -331,6 +350,7 @@ fn input_digest(item: &Item) -> String {
     match &item.locator {
         Locator::Url(url) => hash.update(url.as_str()),
         Locator::File(path) => hash.update(std::path::absolute(path).as_ref().unwrap_or(path).as_os_str().as_bytes()),
+        Locator::Object { place, key } => hash.update(item::object(place, key)),
     }
     if let Some(id) = &item.id {
         hash.update([0]);

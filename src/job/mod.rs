@@ -17,6 +17,7 @@ pub mod photo;
 pub mod pictures;
 pub mod piece;
 pub mod publish;
+pub mod quality;
 #[cfg(feature = "photos")]
 pub mod share;
 pub mod subtitle;

@@ -254,7 +254,12 @@ async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance
         seconds: work.plan.grid.seconds(),
         settings: generation::settings_digest(work.settings),
         dash: work.settings.dash,
-        source: Source { input: from.record.clone(), sha256: from.sha256.into(), bytes: from.bytes },
+        source: Source {
+            input: from.record.clone(),
+            sha256: from.sha256.into(),
+            bytes: from.bytes,
+            beside: work.beside.digest(),
+        },
         tools: vec![
             concat!("forebay ", env!("CARGO_PKG_VERSION")).into(),
             format!("ffmpeg {}", work.cx.ffmpeg.version),

@@ -2,13 +2,18 @@
 
 use std::path::PathBuf;
 
+use crate::format::charset;
 use crate::format::playlist_write::{self, Bandwidth, Segment};
 use crate::format::ts_write::FIRST_TICK;
 use crate::format::webvtt::{self, Cue};
 use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
+use crate::model::media::Place;
 use crate::plan::encode;
+use crate::plan::language::language;
+use crate::plan::sidecar::Format;
 use crate::plan::subtitle::{self, SubtitleRendition};
+use crate::scratch::file::{self, Privacy};
 use crate::scratch::journal::Object;
 use crate::storage::Serving;
 use crate::tool::ffmpeg;
@@ -39,19 +44,19 @@ pub struct Finished<'a> {
 /// a film without it is better than none.
 pub async fn make<'a>(work: &'a Work<'_>) -> Result<Vec<Finished<'a>>, Failure> {
     let renditions = &work.plan.subtitles;
-    if renditions.is_empty() {
-        return Ok(Vec::new());
-    }
-    match extract(work).await {
-        Err(failure) if failure.class == Class::Permanent => {
-            (work.report)(What::Warning { message: format!("the subtitles are left out: {}", failure.what) });
-            return Ok(Vec::new());
-        }
-        extracted => extracted?,
-    }
+    let is_inside = |rendition: &SubtitleRendition| matches!(rendition.place, Place::Stream(_));
+    let inside =
+        renditions.iter().any(is_inside) && left_out(work, "the subtitles of the source", extract(work).await)?;
     let mut finished = Vec::new();
     for (number, rendition) in renditions.iter().enumerate() {
-        let cues = read(work, encode::subtitle_output(work.folder, number)).await?;
+        let (is_there, start) = match rendition.place {
+            Place::Stream(_) => (inside, work.plan.start),
+            Place::Beside(file) => (beside(work, number, file).await?, work.plan.start - work.media.start()),
+        };
+        if !is_there {
+            continue;
+        }
+        let cues = read(work, encode::subtitle_output(work.folder, number), start).await?;
         if cues.is_empty() {
             let message = format!("{} is left out: there is nothing to read in it", rendition.folder);
             (work.report)(What::Warning { message });
@@ -69,8 +74,52 @@ async fn extract(work: &Work<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn read(work: &Work<'_>, path: PathBuf) -> Result<Vec<Cue>, Failure> {
-    let (start, seconds) = (work.plan.start, work.plan.grid.seconds());
+/// Whether text was found. What is no text is left out with a word.
+fn left_out(work: &Work<'_>, what: &str, found: Result<(), Failure>) -> Result<bool, Failure> {
+    match found {
+        Err(failure) if failure.class == Class::Permanent => {
+            (work.report)(What::Warning { message: format!("{what} are left out: {}", failure.what) });
+            Ok(false)
+        }
+        found => found.map(|()| true),
+    }
+}
+
+/// Makes one rendition of a file beside the source; tells whether there is one.
+async fn beside(work: &Work<'_>, number: usize, which: usize) -> Result<bool, Failure> {
+    let Some(found) = work.beside.files.get(which) else { return Ok(false) };
+    let what = format!("the subtitles `{}`", found.shown);
+    // WebVTT is read as it is; ffmpeg stumbles over its styles.
+    let is_ready = found.format == Format::WebVtt;
+    let input = if is_ready { encode::subtitle_output } else { encode::sidecar_input };
+    let (sidecar, input) = (found.clone(), input(work.folder, number));
+    let trouble = blocking(move || {
+        let bytes = sidecar.read().map_err(|error| {
+            Failure::temporary(format!("could not read `{}`: {error}", sidecar.shown))
+                .hint("run the same command again")
+        })?;
+        let (text, trouble) = charset::text(&bytes, &language(&sidecar.text.language).tag);
+        let written = file::write(&input, text.as_bytes(), Privacy::Private);
+        written.map_err(|error| Failure::io(&format!("could not write `{}`", input.display()), &error))?;
+        Ok(trouble)
+    })
+    .await?;
+    if let Some(trouble) = trouble {
+        (work.report)(What::Warning { message: format!("`{}` {trouble}", found.shown) });
+    }
+    if is_ready {
+        return Ok(true);
+    }
+    let converted = async {
+        let _permit = work.cx.permit(&work.cx.lanes.cpu, work.rank, 1).await?;
+        let arguments = encode::sidecar(found.format, number, work.folder);
+        ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, |_| ()).await.map(drop)
+    };
+    left_out(work, &what, converted.await)
+}
+
+async fn read(work: &Work<'_>, path: PathBuf, start: f64) -> Result<Vec<Cue>, Failure> {
+    let seconds = work.plan.grid.seconds();
     blocking(move || {
         let failed = |error| Failure::io(&format!("could not read `{}`", path.display()), &error);
         if path.metadata().map_err(failed)?.len() > LARGEST {

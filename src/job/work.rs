@@ -17,6 +17,7 @@ use crate::plan::piece::{Piece, pieces};
 use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
 use crate::source::Arrival;
+use crate::source::beside::Beside;
 
 use super::copy::Original;
 use super::{Context, Report};
@@ -39,6 +40,8 @@ pub struct Work<'a> {
     pub original: Option<Arc<Original>>,
     /// The source, or as much of it as is here.
     pub source: PathBuf,
+    /// The subtitles beside the source.
+    pub beside: &'a Beside,
     /// The item's work folder.
     pub folder: &'a Path,
     /// The item's id.

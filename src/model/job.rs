@@ -56,6 +56,7 @@ pub const HLS_OPTIONS: &[OptionRule] = &[
     OptionRule { name: "codec", setting: "hls.codec", kind: Kind::Text },
     OptionRule { name: "copy", setting: "hls.copy", kind: Kind::Switch },
     OptionRule { name: "two-pass", setting: "hls.two-pass", kind: Kind::Switch },
+    OptionRule { name: "quality", setting: "hls.quality", kind: Kind::Text },
     OptionRule { name: "audio-bitrate", setting: "hls.audio-bitrate", kind: Kind::Whole },
     OptionRule { name: "audio", setting: "hls.audio", kind: Kind::Text },
     OptionRule { name: "subtitles", setting: "hls.subtitles", kind: Kind::Text },

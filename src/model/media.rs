@@ -15,12 +15,20 @@ pub struct Media {
     pub video: Option<Video>,
     /// All audio streams, in file order.
     pub audio: Vec<Audio>,
-    /// All tracks of text, in file order.
+    /// All tracks of text, in file order, and then those that lie beside the file.
     pub text: Vec<Text>,
     /// End of the last packet of all other streams, in seconds: a subtitle may stand longer than the film.
     pub other_end: f64,
     /// Streams that are left out, each with the reason.
     pub skipped: Vec<String>,
+}
+
+impl Media {
+    /// The time at which players begin: the first of picture and sound.
+    pub fn start(&self) -> f64 {
+        let picture = self.video.iter().map(|video| video.timeline.start());
+        picture.chain(self.audio.iter().map(|track| track.start)).reduce(f64::min).unwrap_or(0.0)
+    }
 }
 
 /// The video stream of a source.
@@ -64,11 +72,20 @@ pub struct Video {
     pub timeline: Timeline,
 }
 
+/// Where a track of text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the source: the stream of this index.
+    Stream(u32),
+    /// In one of the files beside it.
+    Beside(usize),
+}
+
 /// One track of text of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text {
-    /// Its index in the file.
-    pub index: u32,
+    /// Where it is.
+    pub place: Place,
     /// Language tag as found; `und` where there is none.
     pub language: String,
     /// The track's title, if any.

@@ -1,16 +1,19 @@
 //! The arguments of every ffmpeg that is run.
 
 use std::ffi::OsString;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::model::media::Video;
+use crate::model::media::{Place, Video};
 use crate::plan::audio::{AudioRendition, CHANNELS, SAMPLE_RATE};
 use crate::plan::filter;
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Rendition;
 use crate::plan::level;
 use crate::plan::piece::Piece;
+use crate::plan::quality::Metric;
 use crate::plan::settings::{Codec, HlsSettings};
+use crate::plan::sidecar::Format;
 
 /// The demuxers a source may need. A playlist, a concat script or a session
 /// description dressed as a video would make ffmpeg open what it names.
@@ -107,22 +110,9 @@ pub fn piece(
     folder: &Path,
 ) -> Vec<OsString> {
     let share = usize::try_from(at.0.chunk).ok().and_then(|chunk| plan.shares.get(chunk)).copied().unwrap_or(1.0);
-    let (Input { source, container, video, entry, wanted }, (piece, pass)) = (input, at);
-    let mut arguments = opening();
-    arguments.extend(words("-noautorotate -threads 1 -copyts"));
-    if *entry == Entry::KeyFrame && piece.first_frame > 0 {
-        arguments.extend(words("-seek_timestamp 1 -noaccurate_seek -ss"));
-        arguments.push(format!("{:.6}", seek(video, container, plan, piece)).into());
-    }
-    // ffmpeg's own decoders of these leave the alpha out.
-    match video.codec.as_str() {
-        "vp9" if video.alpha => arguments.extend(words(&format!("-c:{} libvpx-vp9", video.index))),
-        "vp8" if video.alpha => arguments.extend(words(&format!("-c:{} libvpx", video.index))),
-        _ => {}
-    }
-    // A graph that is built anew in mid-stream would count its frames from the start again.
-    arguments.extend(words(&format!("-reinit_filter 0 -max_pixels {}", settings.limits.pixels)));
-    arguments.extend(reading(source));
+    let (piece, pass) = at;
+    let Input { video, wanted, .. } = input;
+    let mut arguments = decoding(input, plan, piece, settings);
     arguments.push("-filter_complex".into());
     arguments.push(filter::graph(video, &plan.grid, piece, plan.start, (&plan.video, *wanted)).into());
     for (number, rendition) in plan.video.iter().enumerate().take(wanted.1).skip(wanted.0) {
@@ -150,6 +140,57 @@ pub fn piece(
             arguments.extend(output());
             arguments.push(file(&video_output(folder, piece, number)));
         }
+    }
+    arguments
+}
+
+/// Reading a source from the key frame before a piece on.
+fn decoding(input: &Input<'_>, plan: &HlsPlan, piece: &Piece, settings: &HlsSettings) -> Vec<OsString> {
+    let Input { source, container, video, entry, .. } = input;
+    let mut arguments = opening();
+    arguments.extend(words("-noautorotate -threads 1 -copyts"));
+    if *entry == Entry::KeyFrame && piece.first_frame > 0 {
+        arguments.extend(words("-seek_timestamp 1 -noaccurate_seek -ss"));
+        arguments.push(format!("{:.6}", seek(video, container, plan, piece)).into());
+    }
+    // ffmpeg's own decoders of these leave the alpha out.
+    match video.codec.as_str() {
+        "vp9" if video.alpha => arguments.extend(words(&format!("-c:{} libvpx-vp9", video.index))),
+        "vp8" if video.alpha => arguments.extend(words(&format!("-c:{} libvpx", video.index))),
+        _ => {}
+    }
+    // A graph that is built anew in mid-stream would count its frames from the start again.
+    arguments.extend(words(&format!("-reinit_filter 0 -max_pixels {}", settings.limits.pixels)));
+    arguments.extend(reading(source));
+    arguments
+}
+
+/// Measures the renditions that [`piece`] has made in `folder`, each against the picture its encoder got.
+pub fn measure(
+    input: &Input<'_>,
+    plan: &HlsPlan,
+    (piece, metric): (&Piece, Metric),
+    settings: &HlsSettings,
+    folder: &Path,
+) -> Vec<OsString> {
+    let (mut arguments, wanted) = (decoding(input, plan, piece, settings), input.wanted);
+    let mut graph = filter::graph(input.video, &plan.grid, piece, plan.start, (&plan.video, wanted));
+    for number in wanted.0..wanted.1 {
+        arguments.extend(reading(&video_output(folder, piece, number)));
+        let (filter, made) = (metric.filter(), number - wanted.0 + 1);
+        let threads = if metric == Metric::Vmaf { "=n_threads=1" } else { "" };
+        // Both sides are counted picture by picture, whatever their clocks say.
+        write!(
+            graph,
+            ";[{made}:v]settb=1/1000,setpts=N[e{number}];[v{number}]settb=1/1000,setpts=N[r{number}];\
+             [e{number}][r{number}]{filter}@q{number}{threads}[q{number}]"
+        )
+        .expect("writing to a string cannot fail");
+    }
+    arguments.extend(words("-filter_complex_threads 1 -filter_complex"));
+    arguments.push(graph.into());
+    for number in wanted.0..wanted.1 {
+        arguments.extend(words(&format!("-map [q{number}] -an -sn -dn -f null -")));
     }
     arguments
 }
@@ -207,15 +248,32 @@ pub fn subtitle_output(folder: &Path, rendition: usize) -> PathBuf {
     folder.join(format!("subs-{rendition}.vtt"))
 }
 
-/// All subtitle renditions, whole, with the times of the source.
+/// All subtitle renditions that are in the source, whole, with its times.
 pub fn subtitles(source: &Path, plan: &HlsPlan, settings: &HlsSettings, folder: &Path) -> Vec<OsString> {
     let mut arguments = opening();
     arguments.extend(words(&format!("-copyts -max_pixels {}", settings.limits.pixels)));
     arguments.extend(reading(source));
     for (number, rendition) in plan.subtitles.iter().enumerate() {
-        arguments.extend(words(&format!("-map 0:{} -c:s webvtt -map_metadata -1 -f webvtt", rendition.index)));
+        let Place::Stream(index) = rendition.place else { continue };
+        arguments.extend(words(&format!("-map 0:{index} -c:s webvtt -map_metadata -1 -f webvtt")));
         arguments.push(file(&subtitle_output(folder, number)));
     }
+    arguments
+}
+
+/// The file that the text of a sidecar is written to, in UTF-8.
+pub fn sidecar_input(folder: &Path, rendition: usize) -> PathBuf {
+    folder.join(format!("beside-{rendition}.txt"))
+}
+
+/// One subtitle rendition, whole, of a file beside the source.
+pub fn sidecar(format: Format, number: usize, folder: &Path) -> Vec<OsString> {
+    let mut arguments = opening();
+    let demuxer = format.demuxer();
+    arguments.extend(words(&format!("-protocol_whitelist file,pipe -format_whitelist {demuxer} -f {demuxer} -i")));
+    arguments.push(file(&sidecar_input(folder, number)));
+    arguments.extend(words("-map 0:s:0 -c:s webvtt -map_metadata -1 -f webvtt"));
+    arguments.push(file(&subtitle_output(folder, number)));
     arguments
 }
 

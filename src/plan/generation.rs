@@ -25,6 +25,9 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
         settings.profile.crf_shift,
         settings.profile.rate,
     );
+    if let Some(quality) = settings.quality {
+        text.extend(["quality ", quality.metric.name(), "=", &quality.target.to_string(), "\n"]);
+    }
     let mut rungs: Vec<String> = settings
         .rungs
         .iter()
@@ -63,9 +66,12 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
-/// The generation's name: 20 hex digits.
-pub fn name(source_sha256: &str, settings: &HlsSettings, ffmpeg_version: &str) -> String {
-    let text = format!("{source_sha256}\n{}\nffmpeg {ffmpeg_version}\n", settings_digest(settings));
+/// The generation's name: 20 hex digits. `beside` is a digest of the subtitles that lie beside the source.
+pub fn name(source_sha256: &str, beside: Option<&str>, settings: &HlsSettings, ffmpeg_version: &str) -> String {
+    let mut text = format!("{source_sha256}\n{}\nffmpeg {ffmpeg_version}\n", settings_digest(settings));
+    if let Some(beside) = beside {
+        text.extend(["beside ", beside, "\n"]);
+    }
     let mut name = hex::encode(Sha256::digest(text.as_bytes()));
     name.truncate(20);
     name
@@ -86,10 +92,11 @@ mod tests {
 
     #[test]
     fn what_changes_bytes_changes_the_name() {
-        let plain = name("abc", &settings(), "5.1.9");
-        assert_eq!(plain, name("abc", &settings(), "5.1.9"));
-        assert_ne!(plain, name("abd", &settings(), "5.1.9"));
-        assert_ne!(plain, name("abc", &settings(), "8.1"));
+        let plain = name("abc", None, &settings(), "5.1.9");
+        assert_eq!(plain, name("abc", None, &settings(), "5.1.9"));
+        assert_ne!(plain, name("abd", None, &settings(), "5.1.9"));
+        assert_ne!(plain, name("abc", None, &settings(), "8.1"));
+        assert_ne!(plain, name("abc", Some("def"), &settings(), "5.1.9"));
         let encrypted = |key: u8| HlsSettings {
             encryption: Some(Encryption {
                 method: Method::Aes128,
@@ -99,7 +106,7 @@ mod tests {
             }),
             ..settings()
         };
-        assert_ne!(name("abc", &encrypted(1), "5.1.9"), name("abc", &encrypted(2), "5.1.9"));
+        assert_ne!(name("abc", None, &encrypted(1), "5.1.9"), name("abc", None, &encrypted(2), "5.1.9"));
         for other in [
             HlsSettings { container: Container::Fmp4, ..settings() },
             HlsSettings { dash: true, ..settings() },
@@ -111,7 +118,7 @@ mod tests {
             HlsSettings { storyboard: true, ..settings() },
             HlsSettings { codecs: vec![Codec::H264, Codec::Hevc], ..settings() },
         ] {
-            assert_ne!(plain, name("abc", &other, "5.1.9"));
+            assert_ne!(plain, name("abc", None, &other, "5.1.9"));
         }
     }
 }

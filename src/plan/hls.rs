@@ -278,6 +278,7 @@ pub(crate) mod tests {
             key_frame_seconds: 2.0,
             two_pass: false,
             copy_over: None,
+            quality: None,
             audio_kbps: 128,
             container: Container::Ts,
             dash: false,

@@ -114,6 +114,46 @@ const KNOWN: [(&str, &str, &str, &str); 62] = [
     ("zho", "chi", "zh", "中文"),
 ];
 
+/// English names, which files are named by.
+const ENGLISH: [(&str, &str); 36] = [
+    ("arabic", "ara"),
+    ("bulgarian", "bul"),
+    ("catalan", "cat"),
+    ("chinese", "zho"),
+    ("croatian", "hrv"),
+    ("czech", "ces"),
+    ("danish", "dan"),
+    ("dutch", "nld"),
+    ("estonian", "est"),
+    ("finnish", "fin"),
+    ("french", "fra"),
+    ("german", "deu"),
+    ("greek", "ell"),
+    ("hebrew", "heb"),
+    ("hindi", "hin"),
+    ("hungarian", "hun"),
+    ("icelandic", "isl"),
+    ("indonesian", "ind"),
+    ("italian", "ita"),
+    ("japanese", "jpn"),
+    ("korean", "kor"),
+    ("latvian", "lav"),
+    ("lithuanian", "lit"),
+    ("norwegian", "nor"),
+    ("persian", "fas"),
+    ("polish", "pol"),
+    ("portuguese", "por"),
+    ("romanian", "ron"),
+    ("russian", "rus"),
+    ("serbian", "srp"),
+    ("slovak", "slk"),
+    ("slovenian", "slv"),
+    ("spanish", "spa"),
+    ("swedish", "swe"),
+    ("turkish", "tur"),
+    ("ukrainian", "ukr"),
+];
+
 /// The language of a tag as sources have it: `ger`, `de`, `pt-BR`, `English`. What looks like no tag is `und`.
 pub fn language(tag: &str) -> Language {
     let lower = tag.to_ascii_lowercase().replace('_', "-");
@@ -123,6 +163,8 @@ pub fn language(tag: &str) -> Language {
         return Language { code: "und".into(), tag: "und".into(), name: "" };
     }
     let (first, rest) = lower.split_once('-').map_or((lower.as_str(), None), |(first, rest)| (first, Some(rest)));
+    let english = ENGLISH.iter().find(|(name, _)| *name == first);
+    let first = english.map_or(first, |(_, code)| code);
     let known = KNOWN.iter().find(|(code, other, short, name)| {
         [*code, *other, *short].contains(&first) || name.eq_ignore_ascii_case(first)
     });
@@ -145,6 +187,7 @@ mod tests {
         check("deu", "deu", "de", "Deutsch");
         check("EN", "eng", "en", "English");
         check("English", "eng", "en", "English");
+        check("German", "deu", "de", "Deutsch");
         check("pt_BR", "por-br", "pt-BR", "Português");
         check("und", "und", "und", "");
         check("tlh", "tlh", "tlh", "");

@@ -20,6 +20,8 @@ pub mod photo_fit;
 pub mod photo_name;
 pub mod picture;
 pub mod piece;
+pub mod quality;
 pub mod rate;
 pub mod settings;
+pub mod sidecar;
 pub mod subtitle;

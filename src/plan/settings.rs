@@ -2,6 +2,7 @@
 
 use crate::model::secret::Secret;
 use crate::plan::language::Wanted;
+use crate::plan::quality::Quality;
 
 /// Everything that shapes the bytes of a package.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub struct HlsSettings {
     pub copy_over: Option<f64>,
     /// Exact average bitrates by two passes instead of capped quality.
     pub two_pass: bool,
+    /// The quality that every rendition is to have, found from samples, instead of the rungs' own.
+    pub quality: Option<Quality>,
     /// Bitrate of stereo AAC in kb/s.
     pub audio_kbps: u32,
     /// The tracks of sound to keep.

@@ -1,6 +1,6 @@
 //! The subtitle renditions: one for every track of text.
 
-use crate::model::media::Text;
+use crate::model::media::{Place, Text};
 use crate::plan::audio::{name, unique};
 use crate::plan::grid::Grid;
 use crate::plan::language::{Wanted, language};
@@ -26,8 +26,8 @@ pub struct SubtitleRendition {
     pub forced: bool,
     /// Whether it tells of sounds as well, for who cannot hear.
     pub hearing_impaired: bool,
-    /// The stream's index in the source.
-    pub index: u32,
+    /// Where its text is.
+    pub place: Place,
 }
 
 /// The subtitle renditions of a source, in its order.
@@ -49,7 +49,7 @@ pub fn renditions(tracks: &[Text], wanted: &Wanted) -> Vec<SubtitleRendition> {
             default: Some(number) == default,
             forced: track.forced,
             hearing_impaired: track.hearing_impaired,
-            index: track.index,
+            place: track.place,
         });
     }
     renditions
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn tracks_are_told_apart() {
         let track = |index, language: &str, forced| Text {
-            index,
+            place: Place::Stream(index),
             language: language.into(),
             title: None,
             default: index == 3,

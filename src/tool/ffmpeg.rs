@@ -37,6 +37,8 @@ pub struct Report {
     pub damaged: u64,
     /// Loudness, if it was to measure it.
     pub loudness: Option<Loudness>,
+    /// What it measured of the picture, by the number that stands behind the filter's name.
+    pub scores: Vec<(usize, f64)>,
 }
 
 /// What a line of ffmpeg's output means to us.
@@ -48,6 +50,7 @@ enum Line<'a> {
     Error(&'a str),
     Loudness(f64),
     Peak(f64),
+    Score(usize, f64),
     Damage,
     Talk,
 }
@@ -77,6 +80,7 @@ pub async fn encode(
             }
             Line::Loudness(integrated) => report.loudness = Some(Loudness { integrated, peak: f64::NAN }),
             Line::Peak(peak) => report.loudness = report.loudness.map(|loudness| Loudness { peak, ..loudness }),
+            Line::Score(number, score) => report.scores.push((number, score)),
             Line::Damage => report.damaged += 1,
             Line::Error(text) if report.errors.len() < 20 => report.errors.push(text.into()),
             _ => {}
@@ -116,6 +120,9 @@ fn read(output: Output, line: &str) -> Line<'_> {
     if let Some(peak) = measured("\"input_tp\"") {
         return Line::Peak(peak);
     }
+    if let Some((number, score)) = score(line) {
+        return Line::Score(number, score);
+    }
     if DAMAGE.iter().any(|words| line.contains(words)) {
         return Line::Damage;
     }
@@ -125,6 +132,14 @@ fn read(output: Output, line: &str) -> Line<'_> {
         }
     }
     Line::Talk
+}
+
+/// `[ssim@q0 @ 0x…] [info] SSIM Y:0.99 (20.1) U:… All:0.987 (18.9)` and `[libvmaf@q0 @ …] [info] VMAF score: 93.1`.
+fn score(line: &str) -> Option<(usize, f64)> {
+    let (filter, rest) = line.split_once(" @ ")?;
+    let number = filter.strip_prefix("[ssim@q").or_else(|| filter.strip_prefix("[libvmaf@q"))?.parse().ok()?;
+    let text = rest.split_once(" All:").or_else(|| rest.split_once("VMAF score: "))?.1;
+    Some((number, text.split_whitespace().next()?.parse().ok()?))
 }
 
 fn child_failure(error: ChildError) -> Failure {
@@ -168,6 +183,9 @@ mod tests {
         assert_eq!(read(Output::Err, "[h264 @ 0x5] [error] Invalid NAL"), Line::Error("Invalid NAL"));
         assert_eq!(read(Output::Err, "\t\"input_i\" : \"-21.75\","), Line::Loudness(-21.75));
         assert_eq!(read(Output::Err, "\t\"input_tp\" : \"-18.06\","), Line::Peak(-18.06));
+        let ssim = "[ssim@q1 @ 0x5] [info] SSIM Y:0.74 (5.9) U:0.81 (7.2) V:0.82 (7.5) All:0.771176 (6.404992)";
+        assert_eq!(read(Output::Err, ssim), Line::Score(1, 0.771_176));
+        assert_eq!(read(Output::Err, "[libvmaf@q0 @ 0x7] [info] VMAF score: 94.439385"), Line::Score(0, 94.439_385));
         assert_eq!(read(Output::Err, "[info] Stream mapping:"), Line::Talk);
         assert_eq!(read(Output::Err, "[warning] file:a.mp4: corrupt decoded frame in stream 0"), Line::Damage);
         assert_eq!(

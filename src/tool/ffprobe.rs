@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::format::looks::{HEAD, Looks, looks};
 use crate::model::failure::Failure;
-use crate::model::media::{Audio, Media, Text, Timeline, Video};
+use crate::model::media::{Audio, Media, Place, Text, Timeline, Video};
 use crate::model::rational::Rational;
 use crate::plan::encode::{DECODERS, DEMUXERS, file};
 use crate::plan::hls;
@@ -331,7 +331,7 @@ fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
 fn text(stream: &Stream) -> Text {
     let is = |kind: &str| stream.disposition.get(kind) == Some(&1);
     Text {
-        index: stream.index,
+        place: Place::Stream(stream.index),
         language: stream.tags.get("language").cloned().unwrap_or_else(|| "und".into()),
         title: stream.tags.get("title").cloned(),
         default: is("default"),

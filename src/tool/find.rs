@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
+use crate::plan::quality::Metric;
 use crate::tool::child::{Order, Output, run};
 
 /// ffmpeg and ffprobe, as found on this machine.
@@ -46,8 +47,32 @@ pub async fn ffmpeg(set_ffmpeg: &Path, set_ffprobe: &Path) -> Result<Ffmpeg, Fai
 
 /// Makes sure that `ffmpeg` has the encoders `wanted`.
 pub async fn encoders(ffmpeg: &Path, wanted: &[&str]) -> Result<(), Failure> {
+    let found = listed(ffmpeg, "-encoders").await?;
+    match wanted.iter().find(|wanted| !found.iter().any(|found| found == *wanted)) {
+        None => Ok(()),
+        Some(missing) => Err(Failure::environment(format!("`{}` has no encoder `{missing}`", ffmpeg.display()))
+            .hint("install an ffmpeg that has it (Debian's does), or leave its codec out of --codec")),
+    }
+}
+
+/// Makes sure that `ffmpeg` can measure `metric`.
+pub async fn metric(ffmpeg: &Path, metric: Metric) -> Result<(), Failure> {
+    let found = listed(ffmpeg, "-filters").await?;
+    if found.iter().any(|found| found == metric.filter()) {
+        return Ok(());
+    }
+    let what =
+        format!("`{}` cannot measure {}: it has no filter `{}`", ffmpeg.display(), metric.name(), metric.filter());
+    Err(Failure::environment(what).hint(
+        "give --quality ssim=0.98, which every ffmpeg can measure, or set `tools.ffmpeg` to one with libvmaf, \
+         such as that of the Python package imageio-ffmpeg",
+    ))
+}
+
+/// The names in a list that ffmpeg prints: the second words of its lines.
+async fn listed(ffmpeg: &Path, what: &str) -> Result<Vec<String>, Failure> {
     let mut found = Vec::new();
-    let order = Order::new(ffmpeg).args(["-hide_banner", "-encoders"]);
+    let order = Order::new(ffmpeg).args(["-hide_banner", what]);
     let second_words = |output, line: &str| {
         if output == Output::Out {
             found.extend(line.split_whitespace().nth(1).map(str::to_owned));
@@ -56,11 +81,7 @@ pub async fn encoders(ffmpeg: &Path, wanted: &[&str]) -> Result<(), Failure> {
     };
     let ended = run(&order, &CancellationToken::new(), second_words).await;
     ended.map_err(|error| Failure::environment(format!("`{}` does not run: {error}", ffmpeg.display())))?;
-    match wanted.iter().find(|wanted| !found.iter().any(|found| found == *wanted)) {
-        None => Ok(()),
-        Some(missing) => Err(Failure::environment(format!("`{}` has no encoder `{missing}`", ffmpeg.display()))
-            .hint("install an ffmpeg that has it (Debian's does), or leave its codec out of --codec")),
-    }
+    Ok(found)
 }
 
 async fn version(ffmpeg: &Path) -> Result<String, Failure> {

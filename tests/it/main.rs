@@ -29,11 +29,13 @@ mod photo_formats;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo_mail;
 mod producers;
+mod quality;
 mod queue_contract;
 #[cfg(feature = "stores")]
 mod storage_contract;
 #[cfg(all(feature = "stores", feature = "faults"))]
 mod store_faults;
+mod store_inputs;
 mod support;
 
 #[cfg(feature = "faults")]
@@ -53,6 +55,7 @@ mod gc;
 mod reach;
 #[cfg(all(feature = "faults", feature = "serve"))]
 mod rebind;
+mod sidecar;
 #[cfg(feature = "faults")]
 mod signals;
 mod tidy;

@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// What happens to requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub(crate) enum Fault {
     Tenth,
     /// All are cut at once.
     Down,
+    /// All are answered, but not at once.
+    Late,
 }
 
 /// The proxy. Dropping it ends it.
@@ -116,6 +119,9 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     if hit && fault == Fault::Busy {
         let answer = "HTTP/1.1 503 Slow Down\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         return client.write_all(answer.as_bytes());
+    }
+    if fault == Fault::Late {
+        thread::sleep(Duration::from_millis(250));
     }
     let mut server = TcpStream::connect(("127.0.0.1", shared.behind))?;
     server.write_all(head.as_bytes())?;

@@ -1,0 +1,125 @@
+//! Subtitles that lie beside a local film.
+
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use crate::model::item::{Item, Locator};
+use crate::model::media::Text;
+use crate::plan::language::Wanted;
+use crate::plan::sidecar::{self, Format};
+
+use super::hash::blocking;
+use super::name;
+
+/// The words of a long film are a hundred kilobytes; more than this is something else.
+pub const LARGEST: u64 = 16 << 20;
+
+/// Nobody has more of them; a folder may hold anything.
+const MOST: usize = 64;
+
+/// What lies beside a film.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beside {
+    /// The files, in the order of their names.
+    pub files: Vec<Sidecar>,
+    /// What is left out, each with the reason.
+    pub skipped: Vec<String>,
+}
+
+/// One file of subtitles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sidecar {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name, for people.
+    pub shown: String,
+    /// How it is written.
+    pub format: Format,
+    /// SHA-256 of its bytes, in hex.
+    pub sha256: String,
+    /// What its name says.
+    pub text: Text,
+}
+
+impl Beside {
+    /// A digest of all of it; nothing where there is nothing.
+    pub fn digest(&self) -> Option<String> {
+        let mut hash = Sha256::new();
+        for file in &self.files {
+            hash.update(&file.sha256);
+            hash.update(file.path.file_name().unwrap_or_default().as_bytes());
+            hash.update([0]);
+        }
+        (!self.files.is_empty()).then(|| hex::encode(hash.finalize()))
+    }
+}
+
+impl Sidecar {
+    /// Its bytes, if they are what they were when it was found.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        let bytes = read(&self.path)?;
+        let same = hex::encode(Sha256::digest(&bytes)) == self.sha256;
+        if same { Ok(bytes) } else { Err(io::Error::other("it changed while the film was made")) }
+    }
+}
+
+/// Finds the subtitles beside `item`, if any are `wanted`. `None` where that cannot be told any more: the film is gone.
+pub async fn find(item: &Item, wanted: &Wanted) -> Option<Beside> {
+    let Locator::File(path) = &item.locator else { return Some(Beside::default()) };
+    if *wanted == Wanted::None {
+        return Some(Beside::default());
+    }
+    let path = path.clone();
+    blocking(move || Ok(path.is_file().then(|| look(&path)))).await.ok().flatten()
+}
+
+fn look(film: &Path) -> Beside {
+    let Some(own) = film.file_name() else { return Beside::default() };
+    let folder = film.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder that may not be listed has nothing for us.
+    let Ok(entries) = folder.read_dir() else { return Beside::default() };
+    let mut names: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.file_name())).collect();
+    names.sort();
+    let films: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).filter(|name| name::is_media(name)).collect();
+    let mut beside = Beside::default();
+    for name in &names {
+        let Some(format) = sidecar::belongs(own.as_bytes(), name.as_bytes(), &films) else { continue };
+        let (path, shown) = (folder.join(name), name.to_string_lossy().escape_debug().to_string());
+        if format == Format::Pictures {
+            beside.skipped.push(format!("`{shown}` holds pictures of text, which are left out"));
+            continue;
+        }
+        if beside.files.len() == MOST {
+            beside.skipped.push(format!("`{shown}` is left out: there are {MOST} others"));
+            break;
+        }
+        match read(&path) {
+            Ok(bytes) => beside.files.push(Sidecar {
+                sha256: hex::encode(Sha256::digest(&bytes)),
+                text: sidecar::text(own.as_bytes(), name.as_bytes(), beside.files.len()),
+                path,
+                shown,
+                format,
+            }),
+            Err(error) => beside.skipped.push(format!("`{shown}` is left out: {error}")),
+        }
+    }
+    beside
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // Opening a FIFO would wait for a writer, for ever.
+    let about = path.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
+    }
+    Ok(bytes)
+}
