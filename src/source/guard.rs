@@ -13,6 +13,7 @@ use url::Url;
 
 use crate::model::address::Reach;
 use crate::model::failure::Failure;
+use crate::model::fault;
 use crate::model::secret::masked_url;
 
 /// A name leads to private addresses alone.
@@ -37,6 +38,9 @@ impl Resolve for Guarded {
 pub(super) async fn look_up(reach: &Reach, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port)).await?.collect();
     addresses.retain(|address| reach.may_connect(host, address.ip()));
+    if fault::mutant("look-twice") && !addresses.is_empty() {
+        return Ok(tokio::net::lookup_host((host, port)).await?.collect());
+    }
     if addresses.is_empty() { Err(io::Error::new(io::ErrorKind::PermissionDenied, Private)) } else { Ok(addresses) }
 }
 

@@ -53,6 +53,8 @@ mod full_disk;
 mod gc;
 #[cfg(feature = "faults")]
 mod reach;
+#[cfg(all(feature = "faults", feature = "serve"))]
+mod rebind;
 mod sidecar;
 #[cfg(feature = "faults")]
 mod signals;
