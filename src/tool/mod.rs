@@ -5,6 +5,7 @@ pub mod child;
 pub mod ffmpeg;
 pub mod ffprobe;
 pub mod find;
+mod hdr;
 pub mod heif;
 pub mod reaper;
 pub mod ytdlp;
