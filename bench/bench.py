@@ -41,7 +41,7 @@ def makespan_text(found):
     lines = [
         "## A list of videos over a thin line",
         "",
-        f"{found['clips']} clips of 4 to 10 s from a local HTTP server whose line has a fixed rate. The bound is",
+        f"{found['clips']} clips of 6 to 13 s from a local HTTP server whose line has a fixed rate. The bound is",
         "max(T_io, T_cpu): the time to fetch the files with nothing else to do, and the time to make the same",
         "packages from files on disk, both measured in the same run.",
         "",
@@ -164,7 +164,7 @@ PARTS = {
 # Sections of their own, which are left out until they are measured.
 APART = {"photos": photos.text, "migrate": migrate.text, "serve": serve.text}
 ROUNDS = 3
-# Prime to the 60, 90 and 180 frames between key frames.
+# Prime to the 60 and 180 frames between key frames.
 SAMPLE = 7
 
 

@@ -91,7 +91,7 @@ def one_case(name, ratio, target, clips, t_cpu):
 
 def measure_all(quick):
     """The rows of the table, and the article's pipeline on the balanced line."""
-    clips = material.variety(10 if quick else 12)
+    clips = material.variety(10 if quick else 14)
     cases = [case for case in CASES if not quick or case[0] == "balanced"]
     rows, article_row = [], None
     for name, ratio, target in cases:

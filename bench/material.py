@@ -51,13 +51,13 @@ def conforming(seconds):
 
 
 def variety(count):
-    """`count` clips of 4 to 10 s, 720p and 1080p, that differ in content and so in what they cost."""
+    """`count` clips of 6 to 13 s, 720p and 1080p, that differ in content and so in what they cost."""
     names = ["VID_20191220_170832.mp4", "bigbuckbunny.mp4", "movie-hello.mp4"]
     lengths = [1.6, 5.2, 8.3]
     clips = []
     for number in range(count):
         which = number % len(names)
-        seconds = 4 + number * 5 % 7
+        seconds = 6 + number * 5 % 8
         height = 1080 if which == 0 else 720
         # Another part of the picture each time, so that no two clips are alike.
         crop = f"crop=iw*0.8:ih*0.8:iw*0.2*{number % 5}/5:ih*0.2*{number % 4}/4"

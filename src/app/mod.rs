@@ -96,7 +96,7 @@ async fn context(
     }
     Ok(Context {
         lanes: lanes(config),
-        sources: Sources::new(source_settings(config))?,
+        sources: Sources::new(source_settings(config), config.stores.clone())?,
         ffmpeg,
         destination: storage.address("."),
         storage,
@@ -167,8 +167,8 @@ pub fn state_folder(state: Option<&Path>, to: Option<&str>) -> PathBuf {
 }
 
 /// Reads inputs and lists, one entry a video or bad line.
-pub fn inputs(inputs: &[OsString], lists: &[OsString]) -> Result<Vec<Entry>, Failure> {
-    list::read(inputs, lists)
+pub async fn inputs(config: &Config, inputs: &[OsString], lists: &[OsString]) -> Result<Vec<Entry>, Failure> {
+    list::read(inputs, lists, &config.stores).await
 }
 
 fn make_folder(folder: &Path, what: &str) -> Result<(), Failure> {

@@ -7,16 +7,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Mail};
 use crate::engine::stop::Stop;
+use crate::job::photo::encode::Av1;
 use crate::job::photo::input::{Found, Input, Place};
 use crate::job::photo::run::run;
+use crate::job::photo::shrink::Kit;
 use crate::job::photo::{Context, Listener, Mailing, Summary};
+use crate::job::share::Share;
 use crate::mail::{self, Outbox, Server, Tls};
 use crate::model::failure::Failure;
 use crate::model::secret::Secret;
 use crate::plan;
+use crate::plan::photo::Format;
 use crate::scratch::album::Album;
 use crate::scratch::file::Privacy;
 use crate::scratch::lock::Lock;
+use crate::tool::{avif, find};
 
 /// The environment variable with the password of the mail server.
 pub const PASSWORD_VARIABLE: &str = "FOREBAY_MAIL_PASSWORD";
@@ -77,7 +82,9 @@ pub async fn photos(
     for (input, failure) in found.unreadable {
         listener(crate::job::photo::Said::Failed { input, failure });
     }
-    let context = context(config, &request, &state, mailing, (&stop.begin, &stop.now)).await?;
+    let mut context =
+        context(config, &request, &state, Share::alone(config.lanes.threads), (&stop.begin, &stop.now)).await?;
+    context.mail = mailing;
     let mut running = std::pin::pin!(run(found.inputs, &context, listener));
     let summary = loop {
         tokio::select! {
@@ -93,29 +100,47 @@ pub async fn photos(
     Ok(summary)
 }
 
-/// What a run works with. `stop` has what begins nothing new, and what ends everything.
+/// What a run that mails nothing works with. `stop` has what begins nothing new, and what ends everything.
 pub(super) async fn context(
     config: &Config,
     request: &PhotosRequest,
     state: &Path,
-    mail: Option<Mailing>,
+    share: Share,
     stop: (&CancellationToken, &CancellationToken),
 ) -> Result<Context, Failure> {
     let store = config.stores.open(&request.to, Privacy::Public)?;
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let scratch = state.join("scratch");
     Ok(Context {
-        settings: Arc::new(config.photos.clone()),
+        kit: Kit {
+            settings: Arc::new(config.photos.clone()),
+            sheet: request.sheet,
+            av1: av1(config, &scratch, stop.1).await?,
+        },
         album: Album::open(state, &store.address("")).await?,
         store,
-        scratch: state.join("scratch"),
-        mail,
-        sheet: request.sheet,
+        scratch,
+        mail: None,
         readers: count(config.lanes.disk.get().min(READERS)),
         threads: count(config.lanes.threads.get()),
+        share,
         writers: count(config.lanes.uploads.get()),
         stop: stop.0.clone(),
         cancel: stop.1.clone(),
     })
+}
+
+/// What makes AVIF, if that is asked for: an ffmpeg that can.
+async fn av1(config: &Config, scratch: &Path, cancel: &CancellationToken) -> Result<Option<Av1>, Failure> {
+    if config.photos.format != Format::Avif {
+        return Ok(None);
+    }
+    let ffmpeg = find::program("ffmpeg", &config.tools.ffmpeg).ok_or_else(|| {
+        Failure::environment("there is no `ffmpeg` to make AVIF with").hint("install it (`apt-get install ffmpeg`)")
+    })?;
+    find::encoders(&ffmpeg, &[avif::ENCODER]).await?;
+    let runtime = tokio::runtime::Handle::current();
+    Ok(Some(Av1 { ffmpeg, folder: scratch.to_path_buf(), runtime, cancel: cancel.clone() }))
 }
 
 /// The pictures that are asked for.

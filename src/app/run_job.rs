@@ -19,16 +19,19 @@ use crate::config::layer::{Flag, Surroundings};
 use crate::engine::dispatcher::lane_use;
 use crate::engine::worker::{Order, Runner};
 use crate::job::hls::{self, Outcome};
+#[cfg(feature = "photos")]
+use crate::job::share::Share;
 use crate::job::{Context, Ids, Lanes};
 use crate::model::event::Usage;
 use crate::model::failure::Failure;
+use crate::model::id;
 use crate::model::item::{Item, Locator, Rank};
 use crate::model::job::{Job, Task};
 use crate::pipeline::lane::Lane;
 use crate::scratch::file::Privacy;
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
-use crate::source::{SourceSettings, Sources};
+use crate::source::{SourceSettings, Sources, list};
 use crate::tool::find;
 
 /// Work folders of jobs that nobody came back for are removed after this long.
@@ -113,14 +116,15 @@ impl Workshop {
             id: job.id.clone(),
             title: job.title.clone(),
             priority: job.priority,
-            ..Item::new(order.number, locator(&job.input)?)
+            ..Item::new(order.number, locator(&job.input, config)?)
         };
         let (encryption, keys) = keys::encryption(config, &job.to, &self.state)?;
         let settings = config.hls_settings(None, encryption)?;
         let storage = config.stores.open(&job.to, Privacy::Public)?;
+        let reaching = SourceSettings { reach: config.worker.reach.clone(), ..source_settings(config) };
         let context = Context {
             lanes: self.lanes.clone(),
-            sources: Sources::new(SourceSettings { reach: config.worker.reach.clone(), ..source_settings(config) })?,
+            sources: Sources::new(reaching, config.stores.clone())?,
             ffmpeg: find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?,
             destination: storage.address("."),
             storage,
@@ -150,7 +154,9 @@ impl Workshop {
         let rank = Rank { number: order.number, ..Rank::default() };
         let turn = order.stop.run_until_cancelled(self.album.acquire(rank, 1)).await;
         let _turn = turn.ok_or_else(Failure::stopped)?;
-        bulk::photos(config.clone(), order.clone(), self.state.clone()).await
+        let rank = Rank { priority: -i64::from(order.job.priority), ..rank };
+        let share = Share::new(self.lanes.cpu.clone(), rank, Arc::clone(&self.turns));
+        bulk::photos(config.clone(), order.clone(), self.state.clone(), share).await
     }
 
     #[cfg(not(feature = "photos"))]
@@ -249,8 +255,17 @@ pub fn allow(job: &Job, config: &Config) -> Result<(), Failure> {
 }
 
 /// Whether `text` is `place` or lies below it: the same scheme and host, and
-/// whole names of a path. A place such as `https:` allows the whole scheme.
+/// whole names of a path. A place such as `https:` allows the whole scheme, but
+/// for web servers with `WebDAV`: the job would choose who gets the password.
 fn is_within(text: &str, place: &str) -> bool {
+    if let Some(store) = address_of_store(text) {
+        let whole = place.strip_suffix(':').is_some_and(|allowed| allowed == store && !store.starts_with("webdav"));
+        // A store takes keys as they are written, so they are compared as they are written.
+        let place = place.trim_end_matches('/');
+        let rest = text.strip_prefix(place).filter(|_| place.len() > store.len() + 1);
+        let below = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        return (whole || below) && !text.split('/').any(|part| part == "..");
+    }
     if let Ok(url) = url::Url::parse(text) {
         if place.strip_suffix(':') == Some(url.scheme()) {
             return true;
@@ -266,14 +281,28 @@ fn is_within(text: &str, place: &str) -> bool {
     std::path::absolute(text).is_ok_and(|path| below(&path, &place))
 }
 
+/// What stands before the colon of an address that is neither of the web nor a path: a scheme, or a name of the settings.
+fn address_of_store(text: &str) -> Option<&str> {
+    let (name, rest) = text.split_once(':')?;
+    let scheme = rest.starts_with("//");
+    (id::check(name) && !(scheme && matches!(name, "http" | "https" | "file"))).then_some(name)
+}
+
 fn below(path: &Path, place: &Path) -> bool {
     path.starts_with(place) && !path.components().any(|part| part == Component::ParentDir)
 }
 
-fn locator(input: &str) -> Result<Locator, Failure> {
+fn locator(input: &str, config: &Config) -> Result<Locator, Failure> {
+    if config.stores.is_place(input)? {
+        let (place, key) = list::place::split(input);
+        return match key {
+            "" => Err(Failure::permanent(format!("`{}` names no object", input.escape_debug()))),
+            key => Ok(Locator::Object { place: place.into(), key: key.into() }),
+        };
+    }
     match url::Url::parse(input) {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Locator::Url(url)),
-        Ok(url) => Err(Failure::permanent(format!("`{}://` is not an input of this version", url.scheme()))),
+        Ok(url) => Err(Failure::permanent(format!("`{}:` is not an input of this version", url.scheme()))),
         Err(_) => Ok(Locator::File(input.into())),
     }
 }
@@ -311,6 +340,11 @@ mod tests {
             ("/srv/video/cdn", "/srv/video"),
             ("/srv/video", "/srv/video/"),
             ("s3://bucket/a/b", "s3://bucket/a"),
+            ("s3://bucket/a/b", "s3:"),
+            ("s3://bucket/a?b#c", "s3://bucket/"),
+            ("webdavs://h/a/b", "webdavs://h/a"),
+            ("my_films:a.mp4", "my_films:"),
+            ("films:a/b", "films:a"),
         ] {
             assert!(is_within(text, place), "{text} in {place}");
         }
@@ -323,6 +357,14 @@ mod tests {
             ("/srv/video/../private", "/srv/video"),
             ("file:///etc/passwd", "/etc"),
             ("s3://other/a", "s3://bucket/a"),
+            ("s3://bucket-2/a", "s3://bucket"),
+            ("s3://bucket/a/../b", "s3://bucket/a"),
+            ("s3://bucket/ab", "s3://bucket/a"),
+            ("s3://bucket/a%2F..%2Fb", "s3://bucket/b"),
+            ("webdavs://h/a", "webdavs:"),
+            ("films:b", "films:a"),
+            ("films:a", "s3:"),
+            ("my_films:a", "/"),
             ("/etc/passwd", "https:"),
         ] {
             assert!(!is_within(text, place), "{text} in {place}");

@@ -97,6 +97,7 @@ pub async fn serve(
     tell(&Opening { address: server.address(), ..opening });
     let (begun, now) = (stop.begin.clone(), stop.now.clone());
     let watched = Arc::new(Watched { workshop: Arc::clone(&workshop), live: Arc::clone(&live) });
+    let (watched, exporter) = worker::traced(watched, &config)?;
     let working = async {
         if request.no_worker {
             while !begun.is_cancelled() {
@@ -114,6 +115,7 @@ pub async fn serve(
     };
     let ((), outcome, ()) = tokio::join!(working, serving, sample(&workshop, &live, &begun));
     now.cancel();
+    worker::told(exporter).await;
     outcome
 }
 

@@ -10,7 +10,8 @@ use super::{queue, state_folder};
 use crate::config::Config;
 use crate::config::layer::Flag;
 use crate::engine::stop::Stop;
-use crate::engine::worker::{News, WorkerSettings, WorkerSummary, work};
+use crate::engine::trace::export::{Exporter, Traced};
+use crate::engine::worker::{News, Runner, WorkerSettings, WorkerSummary, work};
 use crate::model::failure::Failure;
 
 /// What `forebay worker` was asked to do.
@@ -56,7 +57,25 @@ pub async fn worker(
     let settings = settings(&config, request.once);
     let labels = settings.labels.clone();
     begin(&Introduction { name: settings.name.clone(), queue: queue.address(), labels, warnings });
-    Ok(work(queue, Arc::new(workshop), settings, stop, listener).await)
+    let (runner, exporter) = traced(Arc::new(workshop), &config)?;
+    let summary = work(queue, runner, settings, stop, listener).await;
+    told(exporter).await;
+    Ok(summary)
+}
+
+/// A runner whose jobs are told to the collector, if there is one.
+pub(super) fn traced(runner: Arc<dyn Runner>, config: &Config) -> Result<(Arc<dyn Runner>, Option<Exporter>), Failure> {
+    let Some(endpoint) = &config.worker.otlp else { return Ok((runner, None)) };
+    let name = if config.worker.name.is_empty() { default_name() } else { config.worker.name.clone() };
+    let exporter = Exporter::start(endpoint.as_str(), &name)?;
+    Ok((Arc::new(Traced::new(runner, exporter.clone())), Some(exporter)))
+}
+
+/// Sends the last spans.
+pub(super) async fn told(exporter: Option<Exporter>) {
+    if let Some(exporter) = exporter {
+        exporter.close().await;
+    }
 }
 
 /// How a worker works, by the settings.

@@ -13,6 +13,8 @@ use super::{Exit, block_on, print_out};
 use crate::app;
 use crate::app::store_check;
 use crate::config::{Config, Tools};
+use crate::model::failure::Failure;
+use crate::queue;
 use crate::tool::child::{self, ChildError, Order, Output};
 
 /// Sites change; older versions of yt-dlp also have known security holes.
@@ -30,6 +32,9 @@ pub(super) struct Args {
     /// A destination to look at: can it be written?
     #[arg(long, value_name = "DEST")]
     to: Option<String>,
+    /// A queue to look at: is it there, and could it lose jobs?
+    #[arg(long, value_name = "URL")]
+    queue: Option<String>,
     /// Folder of the work state to look at.
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -76,6 +81,9 @@ async fn examine(args: &Args, config: &Config) -> Vec<Finding> {
     findings.push(writable("state", &state));
     if let Some(to) = &args.to {
         findings.push(destination(to, config).await);
+    }
+    if let Some(url) = &args.queue {
+        findings.extend(queue_at(url).await);
     }
     findings.push(clock());
     findings
@@ -245,6 +253,23 @@ fn space(subject: &'static str, folder: &Path, limit: u64) -> Finding {
         return Finding::warn(subject, text).todo("lower scratch.limit below the free space");
     }
     Finding::ok(subject, text)
+}
+
+/// What waits at a queue, and what its operator should know.
+async fn queue_at(url: &str) -> Vec<Finding> {
+    let looked = async {
+        let queue = queue::open(url, Duration::from_hours(1)).await?;
+        let counts = queue.counts().await?;
+        let text = format!("{}: {} waiting, {} running", queue.address(), counts.waiting, counts.running);
+        Ok::<_, Failure>((text, queue.warnings().await?))
+    };
+    match looked.await {
+        Ok((text, warnings)) => {
+            let warnings = warnings.into_iter().map(|warning| Finding::warn("queue", warning));
+            std::iter::once(Finding::ok("queue", text)).chain(warnings).collect()
+        }
+        Err(failure) => vec![Finding::fail("queue", failure.to_string()).todo("start the server, or correct the URL")],
+    }
 }
 
 async fn destination(to: &str, config: &Config) -> Finding {

@@ -11,6 +11,7 @@ use super::{Exit, block_on, print_err, print_out};
 use crate::app;
 use crate::app::gc::News;
 use crate::job::gc::{Generation, Verdict};
+use crate::model::failure::Failure;
 
 /// Removes from a destination the generations that no pointer leads to, and uploads that were never finished.
 ///
@@ -74,7 +75,28 @@ impl Sums {
                 }
                 print_err(&format!("failed  {}/{}: {}", generation.id, generation.name, clean(&failure.to_string())));
             }
-            News::Uploads(uploads) => self.uploads = *uploads,
+            News::Upload(key, failure) => self.upload(key, failure.as_ref(), args),
+        }
+    }
+
+    fn upload(&mut self, key: &str, failure: Option<&Failure>, args: &Args) {
+        let action = match (failure, args.dry_run) {
+            (Some(_), _) => "failed",
+            (None, true) => "would-remove",
+            (None, false) => "removed",
+        };
+        if args.json {
+            let why = failure.map(ToString::to_string);
+            print_out(&json!({ "event": "upload", "key": key, "action": action, "why": why }).to_string());
+        }
+        if let Some(failure) = failure {
+            self.failed += 1;
+            print_err(&format!("failed  {}: {}", clean(key), clean(&failure.to_string())));
+            return;
+        }
+        self.uploads += 1;
+        if !args.json {
+            print_out(&format!("{}  {}  an upload that was never finished", action.replace('-', " "), clean(key)));
         }
     }
 

@@ -24,6 +24,7 @@ Examples:
   forebay hls talk.mp4 --to /srv/video
   forebay hls https://example.org/a.mp4 https://example.org/b.mp4 --to /srv/video
   forebay hls -a videos.txt --to /srv/video --downloads 8 --report run.html
+  forebay hls s3://films/talks/ archive:raw/a.mp4 --to s3://public/video
   forebay hls talk.mp4 --to /srv/video --ladder 360p,720p --profile small
   forebay hls talk.mp4 --to /srv/video --encrypt aes-128 \\
       --key-uri 'https://example.org/keys/{key}' --keys /srv/keys
@@ -37,7 +38,8 @@ After any stop, the same command goes on where it was.";
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{}", super::EXIT_CODES))]
 pub(super) struct Args {
-    /// URLs, files, folders, lists (.txt, .yaml, .jsonl), or `-` for a list on standard input.
+    /// URLs, files, folders, objects or prefixes of stores, lists (.txt, .yaml, .jsonl), or `-` for a list on
+    /// standard input.
     #[arg(required_unless_present = "list")]
     input: Vec<OsString>,
     /// A list of inputs; may be given several times.
@@ -87,7 +89,7 @@ struct RunArgs {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
     let config = settings(args)?;
-    let (mut items, bad_lines) = read_inputs(args)?;
+    let (mut items, bad_lines) = read_inputs(&config, args)?;
     if let Some(id) = &args.id {
         name_single(&mut items, id)?;
     }
@@ -140,8 +142,8 @@ fn settings(args: &Args) -> Result<Config, Trouble> {
 }
 
 /// The inputs and lists as items and bad lines.
-fn read_inputs(args: &Args) -> Result<(Vec<Item>, Vec<BadLine>), Trouble> {
-    let entries = app::inputs(&args.input, &args.list);
+fn read_inputs(config: &Config, args: &Args) -> Result<(Vec<Item>, Vec<BadLine>), Trouble> {
+    let entries = block_on(app::inputs(config, &args.input, &args.list))?;
     let entries = entries.map_err(|failure| Trouble::from(failure).exit(Exit::Usage))?;
     let (mut items, mut bad_lines) = (Vec::new(), Vec::new());
     for entry in entries {

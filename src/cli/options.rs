@@ -109,7 +109,7 @@ pub(super) struct EncryptArgs {
 /// Which queue.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct QueueArgs {
-    /// Where jobs wait: `sqlite:PATH` or `redis://HOST`. A password belongs in `FOREBAY_QUEUE__URL`.
+    /// Where jobs wait: `sqlite:PATH`, `redis://HOST` or `amqp://HOST`. A password belongs in `FOREBAY_QUEUE__URL`.
     #[arg(long, value_name = "URL", global = true)]
     queue: Option<String>,
 }

@@ -19,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   forebay photos /media/card --to ~/Pictures/small
   forebay photos /media/card --to ~/Pictures/small --max-size 2MB --max-edge 3000
+  forebay photos /media/card --to web --format avif --max-edge 2000
   forebay photos *.jpg --to small --mail ann@example.org --eml outbox
   forebay photos /media/card --to small --report sheet.html
 
@@ -36,6 +37,9 @@ pub(super) struct Args {
     /// Where pictures go: a folder or a store.
     #[arg(long, value_name = "DEST")]
     to: String,
+    /// What pictures become: jpeg, webp or avif.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Most bytes of a picture, such as `5MB`.
     #[arg(long, value_name = "SIZE")]
     max_size: Option<String>,
@@ -74,6 +78,7 @@ pub(super) struct Args {
 /// Runs the command.
 pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
     let mut flags = Flags::default();
+    flags.text("--format", "photos.format", args.format.as_ref());
     flags.text("--max-size", "photos.max-size", args.max_size.as_ref());
     flags.text("--max-edge", "photos.max-edge", args.max_edge.as_ref());
     flags.switch("--keep-location", "photos.keep-location", args.keep_location);

@@ -17,7 +17,7 @@ Examples:
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// A URL, a file or a folder.
+    /// A URL, a file, a folder, or an object or prefix of a store.
     #[arg(required = true)]
     input: Vec<OsString>,
     #[command(flatten)]
@@ -29,7 +29,8 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
     let mut flags = Flags::default();
     args.package.add_to(&mut flags);
     let config = flags.config()?;
-    let entries = app::inputs(&args.input, &[]).map_err(|failure| Trouble::from(failure).exit(Exit::Usage))?;
+    let entries = block_on(app::inputs(&config, &args.input, &[]))?;
+    let entries = entries.map_err(|failure| Trouble::from(failure).exit(Exit::Usage))?;
     block_on(async {
         let mut exit = Exit::Done;
         for entry in entries {

@@ -33,6 +33,9 @@ pub(super) struct Args {
     /// How people and players reach this server, if another stands before it.
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
+    /// A collector of OpenTelemetry that hears of jobs, such as `http://127.0.0.1:4318`.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// Do no jobs: leave them to `forebay worker` on other machines.
     #[arg(long)]
     no_worker: bool,
@@ -53,6 +56,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
     args.queue.add_to(&mut flags);
     args.package.add_to(&mut flags);
     args.machine.add_to(&mut flags)?;
+    flags.text("--otlp", "worker.otlp", args.otlp.as_ref());
     flags.text("--to", "serve.to", args.to.as_ref());
     flags.text("--listen", "serve.listen", args.listen.as_ref());
     flags.text("--public-url", "serve.public-url", args.public_url.as_ref());

@@ -12,7 +12,7 @@ use crate::app;
 use crate::config::Config;
 use crate::model::failure::Failure;
 use crate::model::id;
-use crate::model::item::{Item, Locator};
+use crate::model::item::{self, Item, Locator};
 use crate::model::job::{ATTEMPTS, Job, Task, label_set};
 use crate::queue::Queue;
 
@@ -43,7 +43,8 @@ enum Kind {
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 struct HlsArgs {
-    /// URLs, files, folders, lists (.txt, .yaml, .jsonl), or `-` for a list on standard input.
+    /// URLs, files, folders, objects or prefixes of stores, lists (.txt, .yaml, .jsonl), or `-` for a list on
+    /// standard input.
     #[arg(required_unless_present = "list")]
     input: Vec<OsString>,
     /// A list of inputs; may be given several times.
@@ -114,7 +115,7 @@ pub(super) fn config(queue: &QueueArgs) -> Result<Config, Trouble> {
 
 fn hls(args: &HlsArgs) -> Result<Exit, Trouble> {
     let config = config(&args.queue)?;
-    let (jobs, bad) = jobs(args)?;
+    let (jobs, bad) = jobs(&config, args)?;
     if jobs.is_empty() {
         return if bad == 0 { Err(Trouble::usage("there are no inputs")) } else { Ok(Exit::Usage) };
     }
@@ -123,8 +124,8 @@ fn hls(args: &HlsArgs) -> Result<Exit, Trouble> {
 }
 
 /// The jobs, and how many lines were bad.
-fn jobs(args: &HlsArgs) -> Result<(Vec<Job>, u64), Trouble> {
-    let entries = app::inputs(&args.input, &args.list);
+fn jobs(config: &Config, args: &HlsArgs) -> Result<(Vec<Job>, u64), Trouble> {
+    let entries = block_on(app::inputs(config, &args.input, &args.list))?;
     let entries = entries.map_err(|failure| Trouble::from(failure).exit(Exit::Usage))?;
     let single = entries.len() == 1;
     if !single && (args.id.is_some() || args.place.key.is_some()) {
@@ -151,6 +152,7 @@ fn job(args: &HlsArgs, item: &Item) -> Result<Job, Trouble> {
     let input = match &item.locator {
         Locator::Url(url) => url.to_string(),
         Locator::File(path) => absolute(path)?,
+        Locator::Object { place, key } => item::object(place, key),
     };
     let mut job = Job {
         id: args.id.clone().or_else(|| item.id.clone()),

@@ -33,6 +33,9 @@ pub(super) struct PhotosArgs {
     /// Where pictures go, as the worker knows it.
     #[arg(long, value_name = "DEST")]
     to: String,
+    /// What pictures become: jpeg, webp or avif.
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
     /// Most bytes of a picture, such as `5MB`.
     #[arg(long, value_name = "SIZE")]
     max_size: Option<String>,
@@ -96,6 +99,7 @@ pub(super) fn photos(args: &PhotosArgs) -> Result<Exit, Trouble> {
     let mut jobs = Vec::new();
     for text in &args.input {
         let mut job = placed(&args.place, Job::new(Task::Photos, &input(text)?, &destination(&args.to)?))?;
+        job.options.extend(args.format.clone().map(|format| ("format", format)));
         job.options.extend(args.max_size.clone().map(|size| ("max-size", size)));
         job.options.extend(args.max_edge.map(|edge| ("max-edge", edge.to_string())));
         job.options.extend(args.keep_location.then(|| ("keep-location", "true".to_owned())));

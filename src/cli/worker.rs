@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// Jobs at once; they share the lanes.
     #[arg(long, value_name = "N")]
     slots: Option<String>,
+    /// A collector of OpenTelemetry that hears of jobs, such as `http://127.0.0.1:4318`.
+    #[arg(long, value_name = "URL")]
+    otlp: Option<String>,
     /// Take one job, or none if none is due, and end.
     #[arg(long)]
     once: bool,
@@ -63,6 +66,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
     args.queue.add_to(&mut flags);
     args.machine.add_to(&mut flags)?;
     flags.text("--name", "worker.name", args.name.as_ref());
+    flags.text("--otlp", "worker.otlp", args.otlp.as_ref());
     flags.text("--slots", "worker.slots", args.slots.as_ref());
     flags.list("--label", "worker.labels", &args.labels)?;
     flags.list("--to", "worker.outputs", &places(&args.to))?;

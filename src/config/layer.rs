@@ -201,7 +201,8 @@ pub(super) fn shown(value: &Value) -> String {
 
 /// Variables of ours that are no settings: the log filter, the test switches, and a secret.
 fn is_reserved(name: &str) -> bool {
-    let ours = ["FOREBAY_LOG", "FOREBAY_MASTER_KEY", "FOREBAY_VERIFY_KEY", "FOREBAY_MAIL_PASSWORD"];
+    let ours =
+        ["FOREBAY_LOG", "FOREBAY_LOG_FORMAT", "FOREBAY_MASTER_KEY", "FOREBAY_VERIFY_KEY", "FOREBAY_MAIL_PASSWORD"];
     ours.contains(&name) || name.starts_with("FOREBAY_FAULT_")
 }
 

@@ -242,6 +242,8 @@ pub struct Worker {
     pub outputs: Vec<String>,
     /// How far downloads of jobs reach.
     pub reach: Reach,
+    /// The collector that hears of spans, if there is one.
+    pub otlp: Option<url::Url>,
 }
 
 /// How the server serves.

@@ -5,6 +5,7 @@ use crate::model::event::{Event, Usage};
 pub mod dispatcher;
 pub mod live;
 pub mod stop;
+pub mod trace;
 pub mod worker;
 
 /// Sees everything a run does, in order, on the dispatcher's own task: it must be quick.

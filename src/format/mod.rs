@@ -3,6 +3,7 @@
 pub mod aac;
 pub mod adts;
 pub mod aes128;
+pub mod avif;
 pub mod cbcs;
 pub mod charset;
 pub mod exif;
@@ -24,4 +25,5 @@ pub mod tiff;
 pub mod ts_read;
 pub mod ts_write;
 pub mod video;
+pub mod webp;
 pub mod webvtt;

@@ -204,7 +204,7 @@ fn inside<'a>(bytes: &'a [u8], path: &[[u8; 4]]) -> Result<&'a [u8], Mp4Error> {
     path.iter().try_fold(bytes, |bytes, name| child(bytes, *name).ok_or(Mp4Error("a box is missing")))
 }
 
-fn child(bytes: &[u8], name: [u8; 4]) -> Option<&[u8]> {
+pub(super) fn child(bytes: &[u8], name: [u8; 4]) -> Option<&[u8]> {
     boxes(bytes).find(|(kind, _)| *kind == name).map(|(_, body)| body)
 }
 

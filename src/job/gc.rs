@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::failure::Failure;
-use crate::storage::Stat;
 use crate::storage::store::Store;
+use crate::storage::{Stat, Upload};
 
 use super::dash;
 use super::publish::MASTER;
@@ -94,6 +94,15 @@ pub async fn remove(store: &Store, generation: &Generation) -> Result<bool, Fail
         store.delete(&stat.key).await?;
     }
     Ok(true)
+}
+
+/// The uploads to places of ours that were begun longer than `grace` ago and never finished.
+///
+/// Those to other places are somebody else's, or a migration's that is still under way.
+pub async fn unfinished(store: &Store, grace: Duration) -> Result<Vec<Upload>, Failure> {
+    let mut left = store.unfinished("", grace).await?;
+    left.retain(|upload| place(&upload.key).is_some());
+    Ok(left)
 }
 
 /// Whether a pointer of its video names `generation`.

@@ -11,7 +11,7 @@ use crate::format::keys::KeyRing;
 use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
-use crate::model::item::{Item, Locator};
+use crate::model::item::{self, Item, Locator};
 use crate::model::media::Media;
 use crate::plan::generation;
 use crate::plan::hls::{HlsPlan, plan};
@@ -350,6 +350,7 @@ fn input_digest(item: &Item) -> String {
     match &item.locator {
         Locator::Url(url) => hash.update(url.as_str()),
         Locator::File(path) => hash.update(std::path::absolute(path).as_ref().unwrap_or(path).as_os_str().as_bytes()),
+        Locator::Object { place, key } => hash.update(item::object(place, key)),
     }
     if let Some(id) = &item.id {
         hash.update([0]);

@@ -18,6 +18,8 @@ pub mod pictures;
 pub mod piece;
 pub mod publish;
 pub mod quality;
+#[cfg(feature = "photos")]
+pub mod share;
 pub mod subtitle;
 pub mod verify;
 pub mod work;

@@ -8,7 +8,8 @@ use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::model::item::Rank;
-use crate::model::media::Video;
+use crate::model::media::{Media, Video};
+use crate::pipeline::lane::Permit;
 use crate::plan::decoded;
 use crate::plan::encode::{self, Entry, Pass};
 use crate::plan::hls::clock;
@@ -39,13 +40,32 @@ pub async fn encode_all(work: &Work<'_>, pieces: &[Piece], rank: Rank) -> Result
 impl Effort<'_> {
     /// Encodes one piece when all of it is here and a core is free.
     async fn piece(&self, piece: &Piece) -> Result<f64, Failure> {
-        let Work { cx, target, .. } = self.work;
-        tokio::select! {
-            _ = target.wait() => {}
-            () = self.work.has_arrived(Some(piece)) => {}
+        let Work { media, target, .. } = self.work;
+        let early = tokio::select! {
+            _ = target.wait() => false,
+            () = self.work.has_arrived(Some(piece)) => true,
+        };
+        let mut cpu_seconds = 0.0;
+        if early {
+            let permit = self.permit(piece).await?;
+            let made = self.passes(picture(media), piece, Entry::KeyFrame).await?;
+            if made.damage.is_none() {
+                return Ok(made.cpu_seconds);
+            }
+            // A decoder that read on may have come to where nothing is yet.
+            drop(permit);
+            cpu_seconds = made.cpu_seconds;
+            target.wait().await;
         }
+        let _permit = self.permit(piece).await?;
+        Ok(cpu_seconds + self.encode(piece).await?)
+    }
+
+    /// Waits for a core.
+    async fn permit(&self, piece: &Piece) -> Result<Permit<Rank>, Failure> {
+        let cx = self.work.cx;
         // A chunk that is begun is finished, also when the run is to stop.
-        let _permit = if self.begun.load(Ordering::Relaxed) {
+        let permit = if self.begun.load(Ordering::Relaxed) {
             cx.lanes.cpu.acquire(self.rank, 1).await
         } else {
             cx.permit(&cx.lanes.cpu, self.rank, 1).await?
@@ -55,14 +75,14 @@ impl Effort<'_> {
             (self.work.report)(What::ChunkStarted { chunk: piece.chunk });
         }
         fault::point("chunk-started");
-        self.encode(piece).await
+        Ok(permit)
     }
 
     /// Encodes a piece, from the key frame before it; where that shows a gap, which
     /// may be no more than a seek that went astray, once more from the head of the file.
     async fn encode(&self, piece: &Piece) -> Result<f64, Failure> {
         let work = self.work;
-        let video = work.media.video.as_ref().expect("a plan is made only of what has a picture");
+        let video = picture(&work.media);
         let mut made = self.passes(video, piece, Entry::KeyFrame).await?;
         let mut cpu_seconds = made.cpu_seconds;
         if made.damage.is_some() && piece.first_frame > 0 {
@@ -163,6 +183,10 @@ impl Effort<'_> {
         let at = clock(from - plan.start);
         Some(format!("the source is damaged: {length:.1} s of picture cannot be decoded, {at} into the video"))
     }
+}
+
+fn picture(media: &Media) -> &Video {
+    media.video.as_ref().expect("a plan is made only of what has a picture")
 }
 
 /// What came of all passes over a piece.

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{SetOnce, watch};
 
 use crate::format::keys::KeyRing;
+use crate::model::fault;
 use crate::model::item::Rank;
 use crate::model::media::Media;
 use crate::plan::grid::Chunk;
@@ -21,12 +22,9 @@ use crate::source::beside::Beside;
 use super::copy::Original;
 use super::{Context, Report};
 
-/// A decoder reads ahead of the picture it gives out, by at most 16 frames of
-/// H.264 or HEVC; and it goes on for some while its output is shut.
-const READ_AHEAD: u64 = 20;
-
-/// The same in seconds, for sources faster than the grid.
-const SHORTEST_READ_AHEAD: f64 = 0.6;
+/// Packets that a decoder takes before it gives out the picture of one, and that are read while its
+/// output is shut: two or three as a rule. Where it takes more, the piece is encoded again later.
+const READ_AHEAD: usize = 8;
 
 /// One item's work.
 pub struct Work<'a> {
@@ -115,8 +113,9 @@ impl Work<'_> {
         let timeline = &self.media.video.as_ref()?.timeline;
         let rate = self.plan.grid.rate;
         let begin = self.plan.start + rate.seconds(piece.first_frame);
-        let end = begin + rate.seconds(piece.frames) + rate.seconds(READ_AHEAD).max(SHORTEST_READ_AHEAD);
         let key = timeline.keys.iter().rev().find(|key| **key <= begin + 1e-6)?;
-        timeline.bytes_between(key - 1e-6, end)
+        let end = begin + rate.seconds(piece.frames);
+        let (from, to) = timeline.bytes_between(key - 1e-6, end, READ_AHEAD)?;
+        Some(if fault::mutant("too-early") { (0, 1) } else { (from, to) })
     }
 }

@@ -10,6 +10,13 @@ pub enum Locator {
     Url(url::Url),
     /// A file on this machine. The path may hold any bytes.
     File(PathBuf),
+    /// An object of a store.
+    Object {
+        /// The address of the store: `s3://bucket/prefix`, `name:` or `name:prefix`.
+        place: String,
+        /// The object's key there.
+        key: String,
+    },
 }
 
 impl Locator {
@@ -18,8 +25,14 @@ impl Locator {
         match self {
             Self::Url(url) => super::secret::masked_url(url),
             Self::File(path) => path.to_string_lossy().escape_debug().to_string(),
+            Self::Object { place, key } => object(place, key).escape_debug().to_string(),
         }
     }
+}
+
+/// The address of the object `key` of the store at `place`.
+pub fn object(place: &str, key: &str) -> String {
+    if place.ends_with([':', '/']) { format!("{place}{key}") } else { format!("{place}/{key}") }
 }
 
 /// One video to make.

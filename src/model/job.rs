@@ -73,6 +73,7 @@ pub const HLS_OPTIONS: &[OptionRule] = &[
 
 /// What `options` of a `photos` job may hold.
 pub const PHOTO_OPTIONS: &[OptionRule] = &[
+    OptionRule { name: "format", setting: "photos.format", kind: Kind::Text },
     OptionRule { name: "max-size", setting: "photos.max-size", kind: Kind::Text },
     OptionRule { name: "max-edge", setting: "photos.max-edge", kind: Kind::Whole },
     OptionRule { name: "keep-location", setting: "photos.keep-location", kind: Kind::Switch },

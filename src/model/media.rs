@@ -213,12 +213,19 @@ pub struct Timeline {
 }
 
 impl Timeline {
-    /// The bytes of all pictures between two times: first byte and the one behind the last.
-    pub fn bytes_between(&self, from: f64, to: f64) -> Option<(u64, u64)> {
+    /// The bytes of all pictures between two times and of the `more` that come behind them in the
+    /// file: first byte and the one behind the last.
+    pub fn bytes_between(&self, from: f64, to: f64, more: usize) -> Option<(u64, u64)> {
         let first = self.times.partition_point(|time| *time < from);
-        let after = self.times.partition_point(|time| *time <= to);
+        let after = self.times.partition_point(|time| *time < to);
         let spans = self.spans.get(first..after)?;
-        Some((spans.iter().map(|span| span.0).min()?, spans.iter().map(|span| span.1).max()?))
+        let (begin, end) = (spans.iter().map(|span| span.0).min()?, spans.iter().map(|span| span.1).max()?);
+        let mut behind: Vec<(u64, u64)> = self.spans.iter().copied().filter(|span| span.0 >= end).collect();
+        if behind.len() > more {
+            behind.select_nth_unstable(more);
+            behind.truncate(more);
+        }
+        Some((begin, behind.into_iter().map(|span| span.1).max().unwrap_or(end)))
     }
 
     /// Time of the first picture.

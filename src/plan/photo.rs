@@ -1,14 +1,27 @@
 //! What is made of a picture: which files are pictures, what is copied as it
 //! is, and in which size the others are written anew.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
 
+/// What pictures are written as, where they are written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// What every program shows.
+    Jpeg,
+    /// What every browser shows.
+    WebP,
+    /// The smallest.
+    Avif,
+}
+
 /// What the user wants of pictures.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PhotoSettings {
+    /// What pictures become. With JPEG, whatever is shown everywhere may stay what it is.
+    pub format: Format,
     /// Most bytes of a picture.
     pub max_bytes: u64,
     /// Longest edge in pixels; `None` leaves sizes alone.
@@ -34,8 +47,10 @@ pub enum Kind {
     WebP,
     /// TIFF, but no camera's raw file.
     Tiff,
-    /// HEIC, and AVIF in the same container.
+    /// HEIC.
     Heic,
+    /// AVIF, in the same container.
+    Avif,
     /// GIF.
     Gif,
     /// Windows bitmap.
@@ -53,8 +68,11 @@ const ENDINGS: [&str; 15] =
 const RAW: [&str; 15] =
     ["dng", "cr2", "cr3", "nef", "nrw", "arw", "sr2", "orf", "rw2", "raf", "pef", "srw", "raw", "3fr", "iiq"];
 
-/// Brands of HEIC and AVIF files.
-const BRANDS: [&[u8]; 8] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1", b"avif"];
+/// Brands of HEIC files.
+const BRANDS: [&[u8]; 7] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1"];
+
+/// Longest edge of a WebP: its header has 14 bits for it.
+const WEBP_EDGE: u32 = 16_383;
 
 /// What a file's name promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +105,7 @@ pub fn kind(head: &[u8]) -> Option<Kind> {
         [b'I', b'I', b'*', 0, ..] | [b'M', b'M', 0, b'*', ..] => Some(Kind::Tiff),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Some(Kind::Gif),
         [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Some(Kind::Bmp),
+        _ if brand() == Some(b"avif") => Some(Kind::Avif),
         _ => brand().filter(|brand| BRANDS.contains(brand)).map(|_| Kind::Heic),
     }
 }
@@ -105,23 +124,75 @@ impl Kind {
             Self::WebP => "image/webp",
             Self::Tiff => "image/tiff",
             Self::Heic => "image/heic",
+            Self::Avif => "image/avif",
             Self::Gif => "image/gif",
             Self::Bmp => "image/bmp",
         }
     }
 }
 
+impl Format {
+    /// All, by the names that settings have for them.
+    pub const NAMES: [&'static str; 3] = ["jpeg", "webp", "avif"];
+
+    /// The format of that name.
+    pub fn of_name(name: &str) -> Self {
+        match name {
+            "webp" => Self::WebP,
+            "avif" => Self::Avif,
+            _ => Self::Jpeg,
+        }
+    }
+
+    /// The kind of its files.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Jpeg => Kind::Jpeg,
+            Self::WebP => Kind::WebP,
+            Self::Avif => Kind::Avif,
+        }
+    }
+
+    /// The longest edge it can have.
+    pub fn longest_edge(self) -> u32 {
+        if self == Self::WebP { WEBP_EDGE } else { 65_535 }
+    }
+}
+
+/// The quality of WebP that looks like JPEG's `quality`: the same SSIM on photos.
+pub fn webp_quality(quality: u8) -> f32 {
+    between(&[(0.0, 0.0), (50.0, 68.0), (75.0, 86.0), (95.0, 97.0), (100.0, 100.0)], quality)
+}
+
+/// The rate factor of AV1, 0 to 63, whose picture looks like JPEG's `quality`: the same SSIM on photos.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 63")]
+pub fn avif_factor(quality: u8) -> u8 {
+    between(&[(0.0, 63.0), (50.0, 25.0), (75.0, 13.0), (95.0, 4.0), (100.0, 2.0)], quality).round() as u8
+}
+
+/// Straight lines between known points.
+fn between(points: &[(f32, f32)], quality: u8) -> f32 {
+    let at = f32::from(quality);
+    let pair = points.windows(2).find(|pair| at <= pair[1].0).unwrap_or(&points[points.len() - 2..]);
+    let share = ((at - pair[0].0) / (pair[1].0 - pair[0].0)).min(1.0);
+    pair[0].1 + (pair[1].1 - pair[0].1) * share
+}
+
 impl PhotoSettings {
     /// Whether a file of this kind and size may be copied as it is.
     pub fn fits(&self, kind: Kind, bytes: u64, (width, height): (u32, u32)) -> bool {
         let small = self.max_edge.is_none_or(|edge| width.max(height) <= edge);
-        kind.is_shown_everywhere() && bytes <= self.max_bytes && small
+        let stays = match self.format {
+            Format::Jpeg => kind.is_shown_everywhere(),
+            other => kind == other.kind(),
+        };
+        stays && bytes <= self.max_bytes && small
     }
 
     /// The size to begin with: inside the longest edge, and never larger than it is.
     pub fn first_size(&self, size: (u32, u32)) -> (u32, u32) {
         let longest = size.0.max(size.1);
-        match self.max_edge {
+        match self.max_edge.into_iter().chain([self.format.longest_edge()]).min() {
             Some(edge) if edge < longest => scaled(size, f64::from(edge) / f64::from(longest)),
             _ => size,
         }
@@ -129,8 +200,9 @@ impl PhotoSettings {
 
     /// Names what makes one run's pictures differ from another's.
     pub fn digest(&self) -> String {
-        let Self { max_bytes, max_edge, keep_location, quality, quality_floor, max_pixels: _ } = self;
-        let text = format!("1 {max_bytes} {max_edge:?} {keep_location} {quality} {quality_floor}");
+        let Self { format, max_bytes, max_edge, keep_location, quality, quality_floor, max_pixels: _ } = self;
+        let format = if *format == Format::Jpeg { String::new() } else { format!(" {format:?}") };
+        let text = format!("1 {max_bytes} {max_edge:?} {keep_location} {quality} {quality_floor}{format}");
         let mut digest = hex::encode(Sha256::digest(text));
         digest.truncate(16);
         digest
@@ -140,6 +212,27 @@ impl PhotoSettings {
 /// What libheif's converter is told: a JPEG that loses next to nothing.
 pub fn heif_arguments(input: &Path, output: &Path) -> Vec<OsString> {
     vec!["-q".into(), "100".into(), "--".into(), input.into(), output.into()]
+}
+
+/// What ffmpeg is told to make an AVIF of raw pixels: one thread, and a speed at which it takes seconds.
+/// `pixels` is ffmpeg's name of their layout; all colours have their full range, as in a JPEG.
+pub fn avif_arguments(input: &Path, pixels: &str, size: (u32, u32), factor: u8, output: &Path) -> Vec<OsString> {
+    let file = |path: &Path| [OsStr::new("file:"), path.as_os_str()].into_iter().collect::<OsString>();
+    let layout = if pixels == "gray" { "gray" } else { "yuv420p" };
+    let filter = format!("scale=in_range=full:out_range=full:out_color_matrix=smpte170m,format={layout}");
+    let (size, factor) = (format!("{}x{}", size.0, size.1), factor.to_string());
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
+    add(&["-hide_banner", "-nostdin", "-v", "error", "-y", "-protocol_whitelist", "file", "-threads", "1"]);
+    add(&["-f", "rawvideo", "-color_range", "pc", "-pixel_format", pixels, "-video_size", &size, "-i"]);
+    arguments.push(file(input));
+    let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
+    add(&["-frames:v", "1", "-filter_threads", "1", "-vf", &filter, "-c:v", "libaom-av1", "-threads", "1"]);
+    add(&["-still-picture", "1", "-usage", "allintra", "-cpu-used", "8", "-crf", &factor, "-b:v", "0"]);
+    add(&["-color_range", "pc", "-color_primaries", "bt709", "-color_trc", "iec61966-2-1"]);
+    add(&["-colorspace", "smpte170m", "-f", "avif"]);
+    arguments.push(file(output));
+    arguments
 }
 
 /// A size times `factor`, at least one pixel.
@@ -164,6 +257,7 @@ mod tests {
 
     fn settings(max_edge: Option<u32>) -> PhotoSettings {
         PhotoSettings {
+            format: Format::Jpeg,
             max_bytes: 5_000_000,
             max_edge,
             keep_location: false,
@@ -193,6 +287,17 @@ mod tests {
         assert!(fits(None, Kind::Jpeg, 5_000_000) && fits(Some(4000), Kind::Png, 1));
         assert!(!fits(None, Kind::Jpeg, 5_000_001) && !fits(Some(3999), Kind::Jpeg, 1));
         assert!(!fits(None, Kind::Tiff, 1) && !fits(None, Kind::Heic, 1), "not every mail program shows these");
+        let webp = PhotoSettings { format: Format::WebP, ..settings(None) };
+        assert!(webp.fits(Kind::WebP, 1, (1, 1)) && !webp.fits(Kind::Jpeg, 1, (1, 1)), "who asks for one gets it");
+        assert_eq!(webp.first_size((20_000, 100)), (16_383, 82), "no WebP is wider");
+    }
+
+    #[test]
+    fn better_quality_is_better_in_every_format() {
+        let webp: Vec<_> = (1..=100).map(webp_quality).collect();
+        assert!(webp.is_sorted() && webp[99] <= 100.0 && webp[74] > 75.0);
+        let avif: Vec<_> = (1..=100).map(avif_factor).collect();
+        assert!(avif.iter().rev().is_sorted() && avif[0] <= 63 && avif[99] == 2);
     }
 
     #[test]
@@ -206,6 +311,7 @@ mod tests {
     #[test]
     fn kinds_are_told_by_bytes_and_folders_by_endings() {
         assert_eq!(kind(b"\0\0\0\x18ftypheic\0\0\0\0"), Some(Kind::Heic));
+        assert_eq!(kind(b"\0\0\0\x18ftypavif\0\0\0\0"), Some(Kind::Avif));
         assert_eq!(kind(b"RIFF\0\0\0\0WEBPVP8 "), Some(Kind::WebP));
         assert_eq!(kind(b"\0\0\0\x18ftypisom\0\0\0\0"), None);
         assert_eq!(kind(b""), None);
@@ -218,10 +324,13 @@ mod tests {
     fn names_that_look_like_options_are_none() {
         let arguments = heif_arguments(Path::new("-x"), Path::new("-y"));
         assert_eq!(arguments, ["-q", "100", "--", "-x", "-y"]);
+        let arguments = avif_arguments(Path::new("-x"), "gray", (3, 2), 20, Path::new("-y"));
+        assert!(arguments.contains(&"file:-x".into()) && arguments.last() == Some(&"file:-y".into()));
     }
 
     #[test]
     fn other_wishes_make_other_pictures() {
         assert_ne!(settings(None).digest(), settings(Some(1)).digest());
+        assert_ne!(settings(None).digest(), PhotoSettings { format: Format::Avif, ..settings(None) }.digest());
     }
 }

@@ -13,6 +13,8 @@ use crate::model::failure::Failure;
 use crate::model::job::Job;
 
 pub mod clock;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 pub mod sqlite;
@@ -345,8 +347,12 @@ pub async fn open(url: &str, keep: Duration) -> Result<Arc<dyn Queue>, Failure> 
     if matches!(scheme, "redis" | "rediss") {
         return Ok(Arc::new(redis::Redis::open(url, keep)?));
     }
+    #[cfg(feature = "rabbitmq")]
+    if matches!(scheme, "amqp" | "amqps") {
+        return Ok(Arc::new(rabbitmq::RabbitMq::open(url, keep)?));
+    }
     Err(Failure::permanent(format!("`{}` is not a queue of this version", scheme.escape_debug()))
-        .hint("give sqlite:PATH, or redis://HOST if this build has it"))
+        .hint("give sqlite:PATH, or redis://HOST or amqp://HOST if this build has them"))
 }
 
 /// A number for a job: its time first, so that they sort, then chance.

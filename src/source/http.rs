@@ -5,8 +5,7 @@
 
 mod answer;
 mod client;
-mod part;
-mod pieces;
+mod ranges;
 mod stream;
 
 use std::path::Path;
@@ -23,17 +22,19 @@ use crate::pipeline::lane::Permit;
 
 use self::answer::Answer;
 use self::client::Question;
-use self::part::{Part, writing};
-use super::hash::blocking_or;
-use super::mark::{self, Finished, Mark};
+use self::ranges::Ranges;
+use super::body::Body;
+use super::mark::Mark;
+use super::part::{Part, clear, make};
+use super::pieces::{self, First};
 use super::room::Room;
 use super::tries::{Tries, Trouble};
 use super::{FetchContext, Fetched, Record, name};
 
-pub(super) use self::client::{Client, Input};
+pub(super) use self::client::{Client, Input, could_not};
 
 /// Bytes of the first request: enough to see what they are, too few to keep others waiting.
-const FIRST: u64 = 32 * 1024;
+pub(super) const FIRST: u64 = 32 * 1024;
 
 /// A question on the side may take no longer.
 const ASIDE: Duration = Duration::from_secs(10);
@@ -69,7 +70,7 @@ pub(super) async fn is_media(client: &Client, input: &Input<'_>, context: &Fetch
         Ok(opened) => Ok(matches!(looks(&opened.answer.content_type, &opened.head), Looks::Media | Looks::Image(_))),
         // Many sites turn away what is no browser. yt-dlp knows how to speak to them.
         Err(Trouble::Refused(_)) => Ok(false),
-        Err(trouble) => Err(failure(trouble)),
+        Err(trouble) => Err(trouble.into()),
     }
 }
 
@@ -80,8 +81,7 @@ pub(super) async fn fetch(
     folder: &Path,
     context: &FetchContext<'_>,
 ) -> Result<Outcome, Failure> {
-    let made = folder.to_path_buf();
-    blocking_or(&writing(folder), move || std::fs::create_dir_all(made)).await?;
+    make(folder).await?;
     let mut ranges = true;
     let mut restarts = 0;
     loop {
@@ -92,18 +92,18 @@ pub(super) async fn fetch(
         let mark = mark.filter(|mark| ranges && mark.resumable(folder));
         let resumed = mark.is_some();
         if !resumed {
-            wipe(folder).await?;
+            clear(folder).await?;
         }
         match attempt(client, input, folder, context, mark, ranges).await {
             Err(Trouble::Changed(why)) if restarts <= client.settings.retries => {
-                wipe(folder).await?;
+                clear(folder).await?;
                 // A file that changes under us, or ranges that lie: one answer at least is of one piece.
                 ranges = ranges && resumed;
                 restarts += 1;
                 let why = format!("{why}; starting over");
                 (context.report)(What::Retrying { stage: Stage::Download, why, wait: 0.0 });
             }
-            Err(trouble) => return Err(failure(trouble)),
+            Err(trouble) => return Err(trouble.into()),
             Ok(outcome) => return Ok(outcome),
         }
     }
@@ -120,22 +120,11 @@ async fn finished(
     let Some((mark, finished)) = mark.and_then(|mark| Some((mark, mark.finished(folder)?))) else {
         return Ok(None);
     };
-    if !unchanged(client, input, &record(mark)).await {
+    if !unchanged(client, input, &mark.record()).await {
         return Ok(None);
     }
-    let mut room = Room::new(context, client.settings.max_bytes, input.shown());
-    let Finished { path, bytes, sha256 } = finished;
-    room.reserve(bytes).await?;
-    (context.report)(What::Downloaded { bytes });
-    Ok(Some(Fetched {
-        path,
-        bytes,
-        sha256,
-        record: record(mark),
-        temporary: true,
-        serial: Some(mark.serial.clone()),
-        room: room.finish(bytes),
-    }))
+    let room = Room::new(context, client.settings.max_bytes, input.shown());
+    finished.hand_out(mark, room, context).await.map(Some)
 }
 
 /// Whether the server still has what `record` says. No answer and no validators count as yes.
@@ -228,7 +217,8 @@ async fn land(
             let part = Part::open(folder, mark, context).await?;
             part.save().await?;
             let bring = async {
-                pieces::fetch(client, input, context, &part, opened).await?;
+                let at = opened.as_ref().map(|opened| opened.at.clone());
+                pieces::fetch(&Ranges::new(client, input, at), context, &part, opened.map(first)).await?;
                 part.complete();
                 Ok(())
             };
@@ -239,14 +229,13 @@ async fn land(
             stream::fetch(&stream::Job { client, input, folder, context }, &mark, opened, &mut room).await?
         }
     };
-    let serial = Some(part.serial());
-    let (path, mark) = part.finish(&sha256).await?;
-    let bytes = mark.size.unwrap_or_default();
-    (context.report)(What::Downloading { bytes, total: Some(bytes) });
-    (context.report)(What::Downloaded { bytes });
-    let fetched =
-        Fetched { path, bytes, sha256, record: record(&mark), temporary: true, serial, room: room.finish(bytes) };
-    Ok(Outcome::Whole(Box::new(fetched)))
+    Ok(Outcome::Whole(Box::new(part.deliver(sha256, room).await?)))
+}
+
+/// An answer that began at byte 0, as the first piece.
+fn first(opened: Opened) -> First {
+    let end = opened.answer.range.map_or(0, |(_, last, _)| last + 1).min(FIRST);
+    First { body: Body::Http(opened.response), head: opened.head, end, permit: opened.permit }
 }
 
 /// Asks for the beginning of the file, as often as it takes, and reads enough of it to judge.
@@ -301,28 +290,4 @@ async fn open_once(client: &Client, input: &Input<'_>, permit: Permit<Rank>, ran
         return Err(refused("is empty (0 bytes)"));
     }
     Ok(Opened { response, answer, head, at, permit })
-}
-
-async fn wipe(folder: &Path) -> Result<(), Failure> {
-    let wiped = folder.to_path_buf();
-    blocking_or(&writing(folder), move || mark::wipe(&wiped)).await
-}
-
-fn record(mark: &Mark) -> Record {
-    Record {
-        key: mark.key.clone(),
-        etag: mark.etag.clone(),
-        last_modified: mark.last_modified.clone(),
-        bytes: mark.size,
-        modified: None,
-    }
-}
-
-fn failure(trouble: Trouble) -> Failure {
-    match trouble {
-        Trouble::Again(failure, _) | Trouble::Slow(failure) | Trouble::Refused(failure) | Trouble::Final(failure) => {
-            failure
-        }
-        Trouble::Changed(why) => Failure::temporary(format!("{why}, again and again")),
-    }
 }

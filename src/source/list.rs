@@ -3,6 +3,8 @@
 //! A list is bytes, not text: a path in it may hold any. A line that names
 //! nothing is one clear message, and the others go on.
 
+pub mod place;
+
 mod entry;
 mod folder;
 
@@ -16,6 +18,7 @@ use std::path::Path;
 
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator};
+use crate::storage::open::Stores;
 
 use super::name;
 
@@ -43,23 +46,18 @@ const LONGEST_LINE: u64 = 64 * 1024;
 /// A YAML list is read whole. 10,000 lines with headers fill a few megabytes.
 const LARGEST_YAML: u64 = 16 * 1024 * 1024;
 
-/// Reads `inputs` (URLs, files, folders, lists) and then `lists`, in this order.
+/// Reads `inputs` (URLs, files, folders, objects and prefixes of `stores`, lists) and then `lists`, in this order.
 ///
 /// Items are numbered from 0 over all of them. Fails only when a list cannot be read at all.
-pub fn read(inputs: &[OsString], lists: &[OsString]) -> Result<Vec<Entry>, Failure> {
-    let mut reader = Reader::default();
+pub async fn read(inputs: &[OsString], lists: &[OsString], stores: &Stores) -> Result<Vec<Entry>, Failure> {
+    let mut reader = Reader::new(stores);
     for input in inputs {
-        reader.argument(input)?;
+        reader.argument(input).await?;
     }
     for list in lists {
-        reader.list(list)?;
+        reader.list(list).await?;
     }
     Ok(reader.entries)
-}
-
-/// Reads one argument: a URL, a file, a folder, a list, or `-` for standard input.
-pub fn expand(argument: &OsStr) -> Result<Vec<Entry>, Failure> {
-    read(&[argument.to_os_string()], &[])
 }
 
 /// How the lines of a list are written.
@@ -85,8 +83,8 @@ impl Form {
 }
 
 /// Collects entries and remembers which inputs and ids it has seen where.
-#[derive(Default)]
-struct Reader {
+struct Reader<'a> {
+    stores: &'a Stores,
     entries: Vec<Entry>,
     number: u64,
     inputs: HashMap<(String, Option<String>), String>,
@@ -94,37 +92,45 @@ struct Reader {
     stdin_read: bool,
 }
 
-impl Reader {
-    fn argument(&mut self, argument: &OsStr) -> Result<(), Failure> {
+impl<'a> Reader<'a> {
+    fn new(stores: &'a Stores) -> Self {
+        let (inputs, ids) = (HashMap::new(), HashMap::new());
+        Self { stores, entries: Vec::new(), number: 0, inputs, ids, stdin_read: false }
+    }
+
+    async fn argument(&mut self, argument: &OsStr) -> Result<(), Failure> {
         let path = Path::new(argument);
         if argument == "-"
-            || (Form::of(argument).is_some() && !entry::has_scheme(argument.as_bytes()) && !path.is_dir())
+            || (Form::of(argument).is_some()
+                && !entry::has_scheme(argument.as_bytes())
+                && !path.is_dir()
+                && !entry::is_place(argument.as_bytes(), self.stores))
         {
-            return self.list(argument);
+            return self.list(argument).await;
         }
         let place = shown(argument.as_bytes());
-        self.add(&place, entry::plain(argument.as_bytes()));
+        self.add(&place, entry::plain(argument.as_bytes(), self.stores)).await;
         Ok(())
     }
 
-    fn list(&mut self, list: &OsStr) -> Result<(), Failure> {
+    async fn list(&mut self, list: &OsStr) -> Result<(), Failure> {
         if list == "-" {
             if std::mem::replace(&mut self.stdin_read, true) {
                 return Err(Failure::environment("standard input (`-`) is named as a list twice"));
             }
-            return self.lines("standard input", Form::Mixed, &mut io::stdin().lock());
+            return self.lines("standard input", Form::Mixed, &mut io::stdin().lock()).await;
         }
         let shown = shown(list.as_bytes());
         let form = Form::of(list).unwrap_or(Form::Text);
         let unreadable = |error| Failure::io(&format!("could not read the list `{shown}`"), &error);
         let mut file = BufReader::new(File::open(list).map_err(unreadable)?);
         if form == Form::Yaml {
-            return self.yaml(&shown, &mut file);
+            return self.yaml(&shown, &mut file).await;
         }
-        self.lines(&shown, form, &mut file)
+        self.lines(&shown, form, &mut file).await
     }
 
-    fn lines(&mut self, list: &str, form: Form, file: &mut dyn BufRead) -> Result<(), Failure> {
+    async fn lines(&mut self, list: &str, form: Form, file: &mut dyn BufRead) -> Result<(), Failure> {
         let mut line = Vec::new();
         for number in 1_u64.. {
             line.clear();
@@ -142,13 +148,13 @@ impl Reader {
                 continue;
             }
             let json = form == Form::JsonLines || (form == Form::Mixed && bytes.starts_with(b"{"));
-            let drafts = if json { entry::json(bytes) } else { entry::plain(bytes) };
-            self.add(&format!("{list}:{number}"), drafts);
+            let drafts = if json { entry::json(bytes, self.stores) } else { entry::plain(bytes, self.stores) };
+            self.add(&format!("{list}:{number}"), drafts).await;
         }
         Ok(())
     }
 
-    fn yaml(&mut self, list: &str, file: &mut dyn BufRead) -> Result<(), Failure> {
+    async fn yaml(&mut self, list: &str, file: &mut dyn BufRead) -> Result<(), Failure> {
         let mut text = String::new();
         let read = file.take(LARGEST_YAML + 1).read_to_string(&mut text);
         read.map_err(|error| Failure::io(&format!("could not read the list `{list}`"), &error))?;
@@ -156,16 +162,21 @@ impl Reader {
             return Err(Failure::environment(format!("the list `{list}` is larger than {LARGEST_YAML} bytes"))
                 .hint("write it as .txt or .jsonl, which are read line by line"));
         }
-        for (line, drafts) in entry::yaml(&text).map_err(|why| Failure::environment(format!("{list}: {why}")))? {
-            self.add(&format!("{list}:{line}"), drafts);
+        let entries = entry::yaml(&text, self.stores);
+        for (line, drafts) in entries.map_err(|why| Failure::environment(format!("{list}: {why}")))? {
+            self.add(&format!("{list}:{line}"), drafts).await;
         }
         Ok(())
     }
 
     /// Takes what one line named, or why it named nothing.
-    fn add(&mut self, place: &str, drafts: Result<Vec<Result<Item, String>>, String>) {
+    async fn add(&mut self, place: &str, drafts: Result<Vec<Result<Item, String>>, String>) {
         let drafts = drafts.unwrap_or_else(|message| vec![Err(message)]);
+        let mut found = Vec::new();
         for draft in drafts {
+            found.extend(place::expand(draft, self.stores).await);
+        }
+        for draft in found {
             let entry = draft.and_then(|item| self.first_time(place, item));
             if let Err(message) = &entry {
                 tracing::debug!(place, message, "bad line");

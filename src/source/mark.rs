@@ -10,7 +10,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::event::What;
+use crate::model::failure::Failure;
 use crate::model::fault;
+
+use super::room::Room;
+use super::{FetchContext, Fetched, Record};
 
 /// The whole source.
 const WHOLE: &str = "source";
@@ -67,6 +72,17 @@ impl Mark {
         Ok(())
     }
 
+    /// What to remember of the input.
+    pub(super) fn record(&self) -> Record {
+        Record {
+            key: self.key.clone(),
+            etag: self.etag.clone(),
+            last_modified: self.last_modified.clone(),
+            bytes: self.size,
+            modified: None,
+        }
+    }
+
     /// The header that lets a server continue only the same bytes. Weak tags cannot.
     pub(super) fn validator(&self) -> Option<String> {
         let strong = self.etag.as_ref().filter(|etag| !etag.starts_with("W/"));
@@ -101,6 +117,22 @@ impl Mark {
         self.validator().is_some()
             && self.sha256.is_none()
             && part.is_ok_and(|about| about.is_file() && Some(about.len()) == self.size)
+    }
+}
+
+impl Finished {
+    /// Hands the source out that an earlier try completed, which `mark` tells of.
+    pub(super) async fn hand_out(
+        self,
+        mark: &Mark,
+        mut room: Room<'_>,
+        context: &FetchContext<'_>,
+    ) -> Result<Fetched, Failure> {
+        let Self { path, bytes, sha256 } = self;
+        room.reserve(bytes).await?;
+        (context.report)(What::Downloaded { bytes });
+        let (record, serial, room) = (mark.record(), Some(mark.serial.clone()), room.finish(bytes));
+        Ok(Fetched { path, bytes, sha256, record, temporary: true, serial, room })
     }
 }
 

@@ -1,9 +1,10 @@
 //! Places media come from: a list of inputs, plain files over HTTP, pages and
-//! manifests through yt-dlp, and files of this machine.
+//! manifests through yt-dlp, files of this machine, and objects of stores.
 
 pub mod beside;
 pub mod list;
 
+mod body;
 mod file;
 mod gate;
 mod guard;
@@ -11,12 +12,17 @@ mod hash;
 mod http;
 mod mark;
 mod name;
+mod object;
 mod page;
+mod part;
+mod pieces;
 mod room;
 mod tries;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -28,8 +34,11 @@ use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator, Rank};
 use crate::pipeline::lane::{Lane, Permit};
+use crate::storage::open::Stores;
+use crate::storage::store::Store;
 
 use self::http::{Client, Input, Outcome};
+use self::object::Object;
 use self::page::{Pages, Wanted};
 
 /// How inputs are fetched.
@@ -119,6 +128,8 @@ enum Kind {
     Media(url::Url),
     /// A page or a manifest: yt-dlp finds the media, of so many bytes if it is known.
     Page(url::Url, Option<u64>),
+    /// An object of a store: the store's address and the key.
+    Object(String, String),
 }
 
 /// What was fetched, so that a later run can tell whether the input is still the same.
@@ -164,13 +175,16 @@ struct Shared {
     settings: SourceSettings,
     client: Client,
     pages: Pages,
+    stores: Stores,
+    /// Those that are open, by address: all objects of one share its patience.
+    open: Mutex<HashMap<String, Store>>,
 }
 
 impl Sources {
     /// Makes the HTTP client. Asks nobody anything.
-    pub fn new(settings: SourceSettings) -> Result<Self, Failure> {
+    pub fn new(settings: SourceSettings, stores: Stores) -> Result<Self, Failure> {
         let (client, pages) = (Client::new(settings.clone())?, Pages::new(settings.clone()));
-        Ok(Self { shared: Arc::new(Shared { settings, client, pages }) })
+        Ok(Self { shared: Arc::new(Shared { settings, client, pages, stores, open: Mutex::default() }) })
     }
 
     /// Finds out id, title and key without a download. Files, manifests and URLs whose path ends
@@ -189,6 +203,7 @@ impl Sources {
         };
         let url = match &item.locator {
             Locator::File(path) => return Ok(known(Kind::File(path.clone()))),
+            Locator::Object { place, key } => return Ok(known(Kind::Object(place.clone(), key.clone()))),
             Locator::Url(url) => url,
         };
         guard::may_ask(&self.shared.settings.reach, url)?;
@@ -219,6 +234,9 @@ impl Sources {
         let ask = async {
             Ok(match &item.locator {
                 Locator::File(path) => file::unchanged(path, record).await,
+                Locator::Object { place, key: object } => {
+                    self.shared.object(place, object, &key)?.unchanged(record).await
+                }
                 // Pages change with every visit, so only what has validators is asked.
                 Locator::Url(_) if record.etag.is_none() && record.last_modified.is_none() => true,
                 Locator::Url(url) => {
@@ -249,10 +267,11 @@ impl Sources {
         folder: &Path,
         context: &FetchContext<'_>,
     ) -> Result<Fetched, Failure> {
-        let Shared { settings, client, pages } = &*self.shared;
+        let Shared { settings, client, pages, .. } = &*self.shared;
         let Identity { id, key, .. } = identity;
         let (url, bytes) = match &identity.kind {
             Kind::File(path) => return file::fetch(path, key, folder, settings, context).await,
+            Kind::Object(place, object) => return self.shared.object(place, object, key)?.fetch(folder, context).await,
             Kind::Page(url, bytes) => (url, *bytes),
             Kind::Media(url) => {
                 let input = Input { url, headers: &item.headers, key };
@@ -263,6 +282,17 @@ impl Sources {
             }
         };
         pages.fetch(&Wanted { item, url, key, id, bytes }, folder, context).await
+    }
+}
+
+impl Shared {
+    fn object<'a>(&'a self, place: &str, key: &'a str, name: &'a str) -> Result<Object<'a>, Failure> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = match open.entry(place.to_owned()) {
+            Entry::Occupied(store) => store.get().clone(),
+            Entry::Vacant(room) => room.insert(self.stores.open_to_read(place)?).clone(),
+        };
+        Ok(Object { store, key, name, settings: &self.settings })
     }
 }
 

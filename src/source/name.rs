@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::model::id;
-use crate::model::item::Locator;
+use crate::model::item::{self, Locator};
 
 /// File name extensions of media that may hold a picture, in lower case.
 const MEDIA: &[&str] = &[
@@ -69,6 +69,7 @@ pub(super) fn key(locator: &Locator) -> String {
     match locator {
         Locator::Url(url) => url_key(url),
         Locator::File(path) => file_key(path),
+        Locator::Object { place, key } => shown_bytes(item::object(place, key).as_bytes()),
     }
 }
 
@@ -135,6 +136,7 @@ pub(super) fn id_of(locator: &Locator, key: &str) -> String {
             if name.is_empty() { url.host_str().unwrap_or_default().replace('.', "-").into_bytes() } else { name }
         }
         Locator::File(path) => path.file_name().map(|name| name.as_bytes().to_vec()).unwrap_or_default(),
+        Locator::Object { key, .. } => key.rsplit('/').next().unwrap_or_default().as_bytes().to_vec(),
     };
     id::slug(&String::from_utf8_lossy(&name), key.as_bytes())
 }

@@ -47,7 +47,7 @@ fn settings() -> SourceSettings {
 impl Bench {
     fn new(settings: SourceSettings) -> Self {
         Self {
-            sources: Sources::new(settings).unwrap(),
+            sources: Sources::new(settings, Stores::bare()).unwrap(),
             network: Lane::new(8),
             disk: Lane::new(2),
             room: Lane::new(1 << 30),

@@ -34,6 +34,18 @@ impl From<Failure> for Trouble {
     }
 }
 
+impl From<Trouble> for Failure {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Again(failure, _)
+            | Trouble::Slow(failure)
+            | Trouble::Refused(failure)
+            | Trouble::Final(failure) => failure,
+            Trouble::Changed(why) => Self::temporary(format!("{why}, again and again")),
+        }
+    }
+}
+
 /// Counts the failures in a row of one download or of one piece of it.
 #[derive(Debug, Default)]
 pub(super) struct Tries {

@@ -10,6 +10,11 @@ use crate::model::id;
 const KINDS: &[(&str, &str)] =
     &[("s3", "s3"), ("swift", "swift"), ("gs", "gs"), ("webdav", "webdav"), ("webdavs", "webdav")];
 
+/// Whether a text begins as the address of a kind of place does.
+pub(super) fn has_kind(text: &str) -> bool {
+    text.split_once("://").is_some_and(|(scheme, _)| KINDS.iter().any(|(known, _)| *known == scheme))
+}
+
 /// An address, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Address {

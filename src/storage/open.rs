@@ -64,6 +64,17 @@ impl fmt::Debug for Variables {
 }
 
 impl Stores {
+    /// No place of any settings.
+    #[cfg(test)]
+    pub fn bare() -> Self {
+        use super::patience::Rules;
+        let second = Duration::from_secs(1);
+        let rules = Rules { most: 4, tries: 2, longest_wait: second, patience: second };
+        let settings = StoreSettings { rules, part_bytes: 5 << 20, parts_at_once: 1 };
+        let wire = WireSettings { connect_timeout: second, stall: second, user_agent: String::new(), ca_bundle: None };
+        Self { settings, wire, named: BTreeMap::new(), variables: Variables::default() }
+    }
+
     /// Opens the store at `address`. `privacy` is for what is written there. Asks nobody anything.
     pub fn open(&self, address: &str, privacy: Privacy) -> Result<Store, Failure> {
         let parsed = address::parse(address, |name| self.named.contains_key(name))?;
@@ -81,6 +92,19 @@ impl Stores {
         address::fill(&mut fields, &|name| self.variables.get(name));
         let storage = self.place(&fields, &prefix, privacy)?;
         Ok(Store::new(storage, self.settings))
+    }
+
+    /// Opens the store at `address` for nothing but reading.
+    pub fn open_to_read(&self, address: &str) -> Result<Store, Failure> {
+        self.open(address, Privacy::Private)
+    }
+
+    /// Whether a text is the address of a store that is no folder. Fails if it is a wrong one.
+    pub fn is_place(&self, text: &str) -> Result<bool, Failure> {
+        if !address::has_kind(text) && !text.split_once(':').is_some_and(|(name, _)| self.named.contains_key(name)) {
+            return Ok(false);
+        }
+        address::parse(text, |name| self.named.contains_key(name)).map(|_| true)
     }
 
     /// Whether an address is one of a folder of this machine.

@@ -241,15 +241,10 @@ impl Store {
         }
     }
 
-    /// Removes the parts of uploads below `prefix` that were begun longer than `age` ago and
-    /// never finished; tells how many.
-    pub async fn sweep(&self, prefix: &str, age: Duration) -> Result<u64, StorageError> {
-        let Large::Parts(parts) = self.storage().large() else { return Ok(0) };
-        let left = self.unfinished(prefix, age).await?;
-        for upload in &left {
-            self.inner.patience.ask(|| parts.abandon(upload)).await?;
-        }
-        Ok(left.len() as u64)
+    /// Removes the parts of an upload that was never finished.
+    pub async fn discard(&self, upload: &super::Upload) -> Result<(), StorageError> {
+        let Large::Parts(parts) = self.storage().large() else { return Ok(()) };
+        self.inner.patience.ask(|| parts.abandon(upload)).await
     }
 
     /// The uploads below `prefix` that were begun longer than `age` ago and never finished.

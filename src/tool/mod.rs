@@ -1,6 +1,7 @@
 //! Child processes: starting, watching, stopping and reaping them, and the
 //! programs built on top.
 
+pub mod avif;
 pub mod child;
 pub mod ffmpeg;
 pub mod ffprobe;

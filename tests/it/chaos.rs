@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use forebay::queue::State;
 use rustix::process::Signal;
 
-use crate::support::brokers::RedisServer;
+use crate::support::brokers::{RabbitServer, RedisServer};
 use crate::support::oracle;
 use crate::support::sandbox::Running;
 use crate::support::yard::{LEASE, PARTS, PATIENCE, Yard, ended};
@@ -55,6 +55,21 @@ impl Broker for RedisServer {
 
     fn pause(&self) -> Duration {
         Duration::from_secs(3)
+    }
+}
+
+impl Broker for RabbitServer {
+    fn kill_and_start(&mut self) {
+        self.signal(Signal::KILL);
+        self.again();
+    }
+
+    fn signal(&self, signal: Signal) {
+        RabbitServer::signal(self, signal);
+    }
+
+    fn pause(&self) -> Duration {
+        Duration::from_secs(4)
     }
 }
 
@@ -237,4 +252,11 @@ fn nothing_is_lost_on_redis() {
     let mut server = RedisServer::start("always");
     let yard = Yard::new(Some(server.url(0)));
     run("redis", &yard, Some(&mut server));
+}
+
+#[test]
+fn nothing_is_lost_on_rabbitmq() {
+    let mut server = RabbitServer::start();
+    let yard = Yard::new(Some(server.url(0)));
+    run("rabbitmq", &yard, Some(&mut server));
 }

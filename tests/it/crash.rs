@@ -218,6 +218,22 @@ fn a_head_start_outlives_a_kill() {
     assert!(again <= CORES, "{again} parts were encoded again: {:?}", film.bench.ffmpeg.encodes());
 }
 
+/// A decoder that reads on to where nothing is yet is given the source again when it is whole.
+#[test]
+fn a_head_start_that_came_too_early_is_made_good() {
+    let clip = media::clip_of(12, "1280x720");
+    let server = Server::start(&clip, u32::try_from(clip.metadata().unwrap().len() / 4 / 12).unwrap());
+    let mut bench = Bench::new().with_input(&server.url("film.mp4"), &[]);
+    bench.run().expect(0);
+    let (whole, encodes) = (bench.package(&["--decode"]).unwrap(), bench.ffmpeg.encodes().values().sum::<usize>());
+    bench = Bench::new().with_input(&server.url("film.mp4"), &[]);
+    bench.sandbox.set("FOREBAY_FAULT_MUTANT", "too-early");
+    bench.run().expect(0);
+    assert_eq!(bench.package(&["--decode"]).unwrap(), whole);
+    let again = bench.ffmpeg.encodes().values().sum::<usize>().saturating_sub(encodes);
+    assert!(again > 0, "nothing came too early: {:?}", bench.ffmpeg.encodes());
+}
+
 #[test]
 fn killed_at_random_moments_the_same_command_goes_on() {
     let seed = std::env::var("TEST_SEED").ok().and_then(|text| text.parse().ok());

@@ -52,8 +52,8 @@ fn fill(store: &Store) -> (Vec<String>, Vec<String>) {
     (stay, go.to_vec())
 }
 
-/// Sweeps the place that `settings` call `place`, which `store` is.
-fn check(store: &Store, sandbox: &Sandbox, break_off: &dyn Fn(), uploads: &str) {
+/// Sweeps the place that the settings call `place`, which `store` is. `break_off` leaves an `upload` unfinished.
+fn check(store: &Store, sandbox: &Sandbox, break_off: &dyn Fn(), upload: Option<&str>) {
     let (stay, go) = fill(store);
     let all = keys(store);
     assert_eq!(all.len(), stay.len() + go.len());
@@ -70,14 +70,15 @@ fn check(store: &Store, sandbox: &Sandbox, break_off: &dyn Fn(), uploads: &str) 
     let run = sandbox.forebay(["gc", "place:", "--grace", "0s", "--dry-run"]).expect(0);
     assert_eq!(keys(store), all, "a dry run removes nothing");
     let lines: Vec<&str> = run.stdout.lines().collect();
-    assert_eq!(lines.len(), 2, "{}", run.stdout);
+    assert_eq!(lines.len(), 2 + usize::from(upload.is_some()), "{}", run.stdout);
     assert!(lines[0].starts_with(&format!("would remove  film/{UNFINISHED}  1 object, 100 B")), "{}", run.stdout);
     assert!(lines[1].starts_with(&format!("would remove  talk/{OLD}  3 objects, 300 B")), "{}", run.stdout);
-    assert!(
-        run.stderr.contains(&format!("2 generations, 4 objects, 400 B would be removed{uploads}")),
-        "{}",
-        run.stderr
-    );
+    let mut sums = "2 generations, 4 objects, 400 B would be removed".to_owned();
+    if let Some(upload) = upload {
+        assert_eq!(lines[2], format!("would remove  {upload}  an upload that was never finished"));
+        sums += "; 1 unfinished upload would be removed";
+    }
+    assert!(run.stderr.contains(&sums), "{}", run.stderr);
 
     let run = sandbox.forebay(["gc", "place:", "--grace", "0s", "--json"]).expect(0);
     let summary = run.events().pop().unwrap();
@@ -103,9 +104,15 @@ fn a_bucket_is_swept() {
     sandbox.set("AWS_ACCESS_KEY_ID", "any");
     sandbox.set("AWS_SECRET_ACCESS_KEY", "any");
     // The server gives every upload the same date of long ago.
-    let break_off = || drop(runtime.block_on(parts.begin("talk/broken-off", &About::default())).unwrap());
-    check(&store, &sandbox, &break_off, "; 1 unfinished upload would be removed");
-    assert_eq!(runtime.block_on(parts.unfinished("")).unwrap().len(), 0);
+    let (ours, foreign) = (format!("talk/{OLD}/720p/00001.ts"), "backup/disk.img".to_owned());
+    let break_off = || {
+        for key in [&ours, &foreign] {
+            runtime.block_on(parts.begin(key, &About::default())).unwrap();
+        }
+    };
+    check(&store, &sandbox, &break_off, Some(&ours));
+    let left = runtime.block_on(parts.unfinished("")).unwrap();
+    assert_eq!(left.iter().map(|upload| &upload.key).collect::<Vec<_>>(), [&foreign]);
 }
 
 #[test]
@@ -118,7 +125,19 @@ fn a_container_is_swept() {
          user = \"test:tester\"\npassword = \"testing\"\n",
         swift.port
     ));
-    check(&stores::open(&swift.container(&container)), &sandbox, &|| (), "");
+    let store = stores::open(&swift.container(&container));
+    let Large::Parts(parts) = store.storage().large() else { panic!("Swift has segments") };
+    let (ours, foreign) = (format!("talk/{OLD}/720p/00001.ts"), "backup/disk.img".to_owned());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let break_off = || {
+        for key in [&ours, &foreign] {
+            let upload = runtime.block_on(parts.begin(key, &About::default())).unwrap();
+            runtime.block_on(parts.part(&upload, 0, "half".into())).unwrap();
+        }
+    };
+    check(&store, &sandbox, &break_off, Some(&ours));
+    let left = runtime.block_on(parts.unfinished("")).unwrap();
+    assert_eq!(left.iter().map(|upload| &upload.key).collect::<Vec<_>>(), [&foreign]);
 }
 
 #[test]

@@ -16,11 +16,17 @@ mod hdr;
 mod inputs;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate;
+#[cfg(all(feature = "faults", feature = "stores"))]
+mod migrate_faults;
 mod names;
+#[cfg(feature = "faults")]
+mod otlp;
 mod outputs;
 mod package;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo;
+#[cfg(all(feature = "faults", feature = "photos"))]
+mod photo_formats;
 #[cfg(all(feature = "faults", feature = "photos"))]
 mod photo_mail;
 mod producers;
@@ -30,6 +36,7 @@ mod queue_contract;
 mod storage_contract;
 #[cfg(all(feature = "stores", feature = "faults"))]
 mod store_faults;
+mod store_inputs;
 mod support;
 
 #[cfg(feature = "faults")]
@@ -40,6 +47,8 @@ mod broken_tools;
 mod chaos;
 #[cfg(feature = "faults")]
 mod crash;
+#[cfg(all(feature = "serve", feature = "stores"))]
+mod deploy;
 #[cfg(feature = "faults")]
 mod full_disk;
 mod gc;

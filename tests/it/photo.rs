@@ -12,14 +12,14 @@ use crate::support::sandbox::{Run, Sandbox};
 
 /// Runs a program in the sandbox, which must succeed, and gives what it prints.
 #[track_caller]
-fn tool(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> String {
+pub(crate) fn tool(sandbox: &Sandbox, program: &str, arguments: &[&str]) -> String {
     let output = sandbox.command(program).args(arguments).output().expect("installed by scripts/setup.sh --test");
     assert!(output.status.success(), "{program} {arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// A noisy picture, which takes many bytes, with another colour in each quarter.
-fn quarters(sandbox: &Sandbox, name: &str, size: &str, more: &[&str]) -> PathBuf {
+pub(crate) fn quarters(sandbox: &Sandbox, name: &str, size: &str, more: &[&str]) -> PathBuf {
     let path = sandbox.path(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let resize = format!("{size}!");
@@ -33,23 +33,23 @@ fn quarters(sandbox: &Sandbox, name: &str, size: &str, more: &[&str]) -> PathBuf
     path
 }
 
-fn photos(sandbox: &Sandbox, arguments: &[&str]) -> Run {
+pub(crate) fn photos(sandbox: &Sandbox, arguments: &[&str]) -> Run {
     sandbox.forebay(["photos"].iter().chain(arguments))
 }
 
 /// What exiftool says of a file, by group and name.
-fn exif(sandbox: &Sandbox, path: &Path) -> Value {
+pub(crate) fn exif(sandbox: &Sandbox, path: &Path) -> Value {
     let text = tool(sandbox, "exiftool", &["-j", "-G1", "-a", "-n", path.to_str().unwrap()]);
     serde_json::from_str::<Vec<Value>>(&text).unwrap().remove(0)
 }
 
 /// How far two pictures of one size are apart, from 0 to 1.
-fn distance(sandbox: &Sandbox, a: &str, b: &str) -> f64 {
+pub(crate) fn distance(sandbox: &Sandbox, a: &str, b: &str) -> f64 {
     let arguments = [a, b, "-metric", "RMSE", "-compare", "-format", "%[distortion]", "info:"];
     tool(sandbox, "convert", &arguments).trim().parse().unwrap()
 }
 
-fn digests(folder: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn digests(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -69,7 +69,7 @@ fn crc(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(u32::MAX, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| step(crc)))
 }
 
-fn names(folder: &Path) -> Vec<String> {
+pub(crate) fn names(folder: &Path) -> Vec<String> {
     let below = |path: PathBuf| path.strip_prefix(folder).unwrap().to_str().unwrap().to_owned();
     digests(folder).into_keys().map(below).collect()
 }

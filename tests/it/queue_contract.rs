@@ -355,7 +355,7 @@ macro_rules! contract {
 
 mod benches {
     use super::{Bench, open};
-    use crate::support::brokers::RedisServer;
+    use crate::support::brokers::{RabbitServer, RedisServer};
 
     pub(super) async fn sqlite() -> Bench {
         let folder = tempfile::tempdir().unwrap();
@@ -365,6 +365,11 @@ mod benches {
 
     pub(super) async fn redis() -> Bench {
         let url = tokio::task::spawn_blocking(RedisServer::shared).await.unwrap();
+        Bench { queue: open(&url).await, url, _folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub(super) async fn rabbitmq() -> Bench {
+        let url = tokio::task::spawn_blocking(RabbitServer::shared).await.unwrap();
         Bench { queue: open(&url).await, url, _folder: tempfile::tempdir().unwrap() }
     }
 }
@@ -388,4 +393,4 @@ macro_rules! whole_contract {
     };
 }
 
-whole_contract!(sqlite, redis);
+whole_contract!(sqlite, redis, rabbitmq);

@@ -6,13 +6,17 @@ use forebay::model::job::Job;
 use forebay::queue::State;
 use rustix::process::Signal;
 
-use crate::support::brokers::RedisServer;
+use crate::support::brokers::{RabbitServer, RedisServer};
 use crate::support::media;
 use crate::support::yard::{LEASE, PATIENCE, Yard, ended};
 
 /// Every queue there is.
-fn yards() -> [(&'static str, Yard); 2] {
-    [("sqlite", Yard::new(None)), ("redis", Yard::new(Some(RedisServer::shared())))]
+fn yards() -> [(&'static str, Yard); 3] {
+    [
+        ("sqlite", Yard::new(None)),
+        ("redis", Yard::new(Some(RedisServer::shared()))),
+        ("rabbitmq", Yard::new(Some(RabbitServer::shared()))),
+    ]
 }
 
 #[test]
@@ -152,6 +156,7 @@ fn a_job_that_kills_its_workers_is_dead_after_three() {
         poison(&yard, "").unwrap_or_else(|problem| panic!("{name}: {problem}"));
     }
     poison(&Yard::new(None), "no-attempts").unwrap_err();
+    poison(&Yard::new(Some(RabbitServer::shared())), "no-attempts").unwrap_err();
 }
 
 /// Killed at any moment, a worker leaves no job that says it is done and is not.
@@ -173,6 +178,7 @@ fn no_job_is_lost_with_its_worker() {
     }
     killed_at_work(&Yard::new(None), "ack-first").unwrap_err();
     killed_at_work(&Yard::new(Some(RedisServer::shared())), "ack-first").unwrap_err();
+    killed_at_work(&Yard::new(Some(RabbitServer::shared())), "ack-first").unwrap_err();
 }
 
 /// A worker that sleeps through its lease and then wants to say how its job ended says nothing.
@@ -272,7 +278,8 @@ fn once_takes_one_job_or_none() {
     let yard = Yard::new(None);
     assert_eq!(ended(&mut yard.worker(&["--once"], &[])).code, Some(0));
     let ids = ["a", "b"].map(|id| yard.submit(&yard.job(id, "clip.mp4")));
-    assert_eq!(ended(&mut yard.worker(&["--once"], &[])).code, Some(0));
+    let run = ended(&mut yard.worker(&["--once"], &[]));
+    assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     assert_eq!(ids.map(|id| yard.record(&id).state), [State::Done, State::Waiting]);
 }
 

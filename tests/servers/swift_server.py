@@ -5,7 +5,8 @@ and object server of the distribution's packages, with S3's tongue as well.
 usage: swift_server.py FOLDER [KEYSTONE-URL]
 Prints the port of the proxy when it answers; ends when its standard input does.
 Without Keystone the user is `test:tester` with the key `testing`; FAULT_TOKEN_LIFE
-is the life of a token in seconds.
+is the life of a token in seconds, FAULT_LARGEST most bytes of an object that comes
+whole, which are 5 GiB otherwise.
 """
 import eventlet
 import eventlet.tpool
@@ -31,9 +32,11 @@ def write(name, text):
         file.write(text)
 
 
-write("swift.conf", """[swift-hash]
+write("swift.conf", f"""[swift-hash]
 swift_hash_path_prefix = forebay
 swift_hash_path_suffix = tests
+[swift-constraints]
+max_file_size = {os.environ.get("FAULT_LARGEST", 5 << 30)}
 [storage-policy:0]
 name = Policy-0
 default = yes

@@ -3,7 +3,7 @@
 use super::super::error::ConfigError;
 use super::super::{Mail, Migrate};
 use super::Reader;
-use crate::plan::photo::PhotoSettings;
+use crate::plan::photo::{Format, PhotoSettings};
 
 /// Smallest limit for a picture: a recognizable one and its metadata fit.
 const LEAST: u64 = 50_000;
@@ -20,6 +20,7 @@ impl Reader<'_> {
             return Err(self.wrong("photos.quality-floor", "give at most photos.quality"));
         }
         Ok(PhotoSettings {
+            format: Format::of_name(self.choice("photos.format", &Format::NAMES)?),
             max_bytes,
             max_edge: Some(self.small("photos.max-edge", 0..=65_535)?).filter(|&edge| edge > 0),
             keep_location: self.switch("photos.keep-location"),

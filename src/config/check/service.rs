@@ -28,6 +28,7 @@ impl Reader<'_> {
             inputs: self.texts("worker.inputs")?,
             outputs: self.texts("worker.outputs")?,
             reach: Reach::listed(&self.texts("worker.private-hosts")?),
+            otlp: self.web_address("worker.otlp")?,
         })
     }
 

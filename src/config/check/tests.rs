@@ -44,7 +44,7 @@ fn the_defaults_are_complete_and_right() {
     let settings = config.hls_settings(None, None).unwrap();
     let rungs: Vec<(&str, u32, u32)> =
         settings.rungs.iter().map(|rung| (rung.name.as_str(), rung.short_side, rung.max_kbps)).collect();
-    assert_eq!(rungs, [("360p", 360, 425), ("720p", 720, 975), ("1080p", 1080, 2330)]);
+    assert_eq!(rungs, [("360p", 360, 450), ("720p", 720, 1045), ("1080p", 1080, 2550)]);
     assert_eq!((settings.profile.name.as_str(), settings.profile.preset.as_str()), ("balanced", "veryfast"));
     assert!(config.effective().iter().all(|setting| setting.origin == "default"));
 }
@@ -60,7 +60,12 @@ fn each_layer_covers_the_one_below() {
             (&home, "lanes.uploads = 12\nlanes.disk = 12\nlanes.look-ahead = 12\nhls.two-pass = true"),
             (&here, "lanes.disk = 13\nlanes.look-ahead = 13\nhls.segment = '4s'"),
         ],
-        &[("FOREBAY_LANES__LOOK_AHEAD", "14"), ("FOREBAY_HLS__SEGMENT", "5s"), ("FOREBAY_LOG", "debug"), ("PATH", "x")],
+        &[
+            ("FOREBAY_LANES__LOOK_AHEAD", "14"),
+            ("FOREBAY_HLS__SEGMENT", "5s"),
+            ("FOREBAY_LOG", "debug"),
+            ("FOREBAY_LOG_FORMAT", "json"),
+        ],
         &[flag("--segment", "hls.segment", "6.5s")],
     )
     .unwrap();

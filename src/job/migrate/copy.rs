@@ -185,6 +185,10 @@ async fn pour(copy: &mut Copy, context: &Context) -> Result<(), Failure> {
                     copy.digests = Some(body.digests()?);
                     return Ok(());
                 }
+                // A manifest that is written over would leave its segments behind.
+                if outcome.is_ok() {
+                    context.destination.delete(&copy.stat.key).await?;
+                }
                 if changes == CHANGES {
                     return Err(Failure::temporary("changes again and again while it is read"));
                 }

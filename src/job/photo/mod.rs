@@ -1,17 +1,18 @@
 //! Pictures made to fit, and mailed: what the job works with and what it says.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
+use self::shrink::Kit;
+use super::share::Share;
 use crate::mail::Outbox;
 use crate::model::failure::Failure;
 use crate::pipeline;
-use crate::plan::photo::PhotoSettings;
 use crate::scratch::album::Album;
 use crate::storage::store::Store;
 
+pub mod encode;
 pub mod input;
 pub mod run;
 pub mod shrink;
@@ -24,8 +25,8 @@ mod turn;
 
 /// Everything the job works with.
 pub struct Context {
-    /// How pictures are to be.
-    pub settings: Arc<PhotoSettings>,
+    /// How pictures are to be, and what makes them so.
+    pub kit: Kit,
     /// Where they go.
     pub store: Store,
     /// What is done already.
@@ -34,12 +35,12 @@ pub struct Context {
     pub scratch: PathBuf,
     /// Whom they are mailed to.
     pub mail: Option<Mailing>,
-    /// Make thumbnails for a contact sheet.
-    pub sheet: bool,
     /// Files that are read at once.
     pub readers: usize,
-    /// Threads that compute.
+    /// Threads that compute, each with a permit of `share`.
     pub threads: usize,
+    /// The permits.
+    pub share: Share,
     /// Pictures that are stored at once.
     pub writers: usize,
     /// No new picture is begun after this.

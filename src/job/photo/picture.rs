@@ -45,7 +45,8 @@ impl Picture {
     }
 
     /// Decodes a JPEG, at least as large as `wanted` (in the file's own orientation).
-    pub(super) fn of_jpeg(bytes: &[u8], jpeg: &Jpeg<'_>, wanted: (u32, u32)) -> Result<Self, Refusal> {
+    /// `only_rgb` asks for RGB even where the file's own planes would do.
+    pub(super) fn of_jpeg(bytes: &[u8], jpeg: &Jpeg<'_>, wanted: (u32, u32), only_rgb: bool) -> Result<Self, Refusal> {
         if jpeg.frame.bits != 8 {
             return Err(refused(&format!("has {} bits a sample, which few programs can show", jpeg.frame.bits)));
         }
@@ -60,7 +61,9 @@ impl Picture {
         let (width, height) = (factor.scale(header.width), factor.scale(header.height));
         let read = Decoding { decoder, bytes, width, height };
         match header.colorspace {
-            Colorspace::YCbCr | Colorspace::Gray if read.fits_planes(header.subsamp) => read.planes(header.subsamp),
+            Colorspace::YCbCr | Colorspace::Gray if !only_rgb && read.fits_planes(header.subsamp) => {
+                read.planes(header.subsamp)
+            }
             Colorspace::CMYK | Colorspace::YCCK => read.cmyk(),
             _ => read.rgb(),
         }

@@ -2,7 +2,6 @@
 //! computing, storing and sending at the same time.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -15,9 +14,11 @@ use super::shrink::{Made, shrink};
 use super::{Context, Listener, Said, Summary};
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
+use crate::model::item::Rank;
 use crate::pipeline::Pipeline;
 use crate::pipeline::error::{Cause, Result};
-use crate::pipeline::lane::Lane;
+use crate::pipeline::lane::Permit;
+use crate::pipeline::pool::Pool;
 use crate::pipeline::report::Outcome;
 use crate::plan::photo::{Kind, kind};
 use crate::plan::photo_name::{Names, key};
@@ -57,20 +58,13 @@ pub async fn run(
 ) -> std::result::Result<Summary, Failure> {
     let names = Mutex::new(names(context).await?);
     let post = Mutex::new(context.mail.as_ref().map(|mailing| Post::new(mailing, context)));
-    let converting = Lane::from(context.threads);
-    let settings = Arc::clone(&context.settings);
-    let sheet = context.sheet;
+    let pool = Pool::new(context.threads);
     let addresses: Vec<String> = inputs.iter().map(Input::address).collect();
     let mut tally = Tally { summary: Summary::default(), hopeless: 0, addresses: &addresses, context, listener };
     let stages = Pipeline::from_iter(inputs)
-        .io("read", context.readers, async |input| read(input, context, &converting).await)
+        .io("read", context.readers, async |input| read(input, context).await)
         .queue(1)
-        .cpu("shrink", context.threads, move |step| {
-            Ok(match step {
-                Step::Read(input, bytes) => Step::Made(input, shrink(bytes, &settings, sheet)?),
-                other => other,
-            })
-        })
+        .io("shrink", context.threads, async |step| shrunk(step, context, &pool).await)
         .queue(1)
         .io("write", context.writers, async |step| write(step, context, &names).await)
         .queue(1)
@@ -108,22 +102,39 @@ async fn names(context: &Context) -> std::result::Result<Names, Failure> {
     Ok(names)
 }
 
-async fn read(input: Input, context: &Context, converting: &Lane<crate::pipeline::Rank>) -> Result<Step> {
+async fn read(input: Input, context: &Context) -> Result<Step> {
     if let Some(known) = context.album.find(&input.address()).await?
         && known.stamp == input.stamp
-        && known.settings == context.settings.digest()
+        && known.settings == context.kit.settings.digest()
         && is_there(context, &known).await?
     {
         return Ok(Step::Already(input, known));
     }
     let bytes = input.read().await?;
-    if kind(&bytes) != Some(Kind::Heic) {
+    if !matches!(kind(&bytes), Some(Kind::Heic | Kind::Avif)) {
         return Ok(Step::Read(input, bytes));
     }
-    let permit = converting.acquire(crate::pipeline::Rank::default(), 1).await;
+    let permit = permit(context).await?;
     let converted = convert(bytes, context).await;
     drop(permit);
     Ok(Step::Read(input, converted?))
+}
+
+/// Makes a picture fit, on a thread and with a permit that other jobs may have.
+async fn shrunk(step: Step, context: &Context, pool: &Pool) -> Result<Step> {
+    let Step::Read(input, bytes) = step else { return Ok(step) };
+    let (permit, kit) = (permit(context).await?, context.kit.clone());
+    let work = move || {
+        let made = shrink(bytes, &kit);
+        drop(permit);
+        made
+    };
+    let made = pool.run(crate::pipeline::Rank::default(), work).await;
+    Ok(Step::Made(input, made.map_err(|cause| Failure::environment(format!("{cause:?}")))??))
+}
+
+async fn permit(context: &Context) -> std::result::Result<Option<Permit<Rank>>, Failure> {
+    context.stop.run_until_cancelled(context.share.permit()).await.ok_or_else(Failure::stopped)
 }
 
 /// Whether the picture is at the destination, as far as its size tells: the album alone is no proof.
@@ -194,7 +205,7 @@ async fn write(step: Step, context: &Context, names: &Mutex<Names>) -> Result<St
     let picture = Picture {
         name,
         stamp: input.stamp.clone(),
-        settings: context.settings.digest(),
+        settings: context.kit.settings.digest(),
         bytes: bytes.len() as u64,
         sha256: hex::encode(Sha256::digest(&bytes)),
     };
@@ -211,6 +222,7 @@ fn endings(kind: Kind) -> &'static [&'static str] {
         Kind::Png => &["png"],
         Kind::WebP => &["webp"],
         Kind::Gif => &["gif"],
+        Kind::Avif => &["avif"],
         _ => &JPEG_ENDINGS,
     }
 }

@@ -1,16 +1,18 @@
 //! One picture from its bytes to bytes that fit. All of it computes; nothing waits.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
+use super::encode::Av1;
 use super::fit::{self, Fitted};
-use super::metadata;
+use super::metadata::{Along, Anew};
 use super::picture::{Picture, Refusal, refused, too_many_pixels};
 use super::turn;
 use crate::format::exif;
-use crate::format::jpeg::{self, Jpeg};
+use crate::format::jpeg::Jpeg;
 use crate::format::place;
 use crate::model::failure::Failure;
-use crate::plan::photo::{Kind, PhotoSettings, kind};
+use crate::plan::photo::{Format, Kind, PhotoSettings, kind};
 
 /// A picture that fits.
 #[derive(Clone, Debug)]
@@ -29,18 +31,29 @@ pub struct Made {
     pub thumbnail: Option<Vec<u8>>,
 }
 
+/// How pictures are to be, and what that takes.
+#[derive(Clone, Debug)]
+pub struct Kit {
+    /// How they are to be.
+    pub settings: Arc<PhotoSettings>,
+    /// Make a thumbnail too.
+    pub sheet: bool,
+    /// What makes AVIF, where that is asked for.
+    pub av1: Option<Av1>,
+}
+
 /// Edge of pictures on a contact sheet.
 const SHEET_EDGE: u32 = 240;
 
-/// Makes `bytes` fit. `sheet` asks for a thumbnail too.
-pub fn shrink(bytes: Vec<u8>, settings: &PhotoSettings, sheet: bool) -> Result<Made, Failure> {
+/// Makes `bytes` fit.
+pub fn shrink(bytes: Vec<u8>, kit: &Kit) -> Result<Made, Failure> {
     // Decoders read hostile files: a panic in one is that file's failure.
-    let work = AssertUnwindSafe(|| make(bytes, settings, sheet));
+    let work = AssertUnwindSafe(|| make(bytes, kit));
     std::panic::catch_unwind(work)
         .unwrap_or_else(|_| Err(refused("is damaged in a way that its decoder does not stand")))
 }
 
-fn make(bytes: Vec<u8>, settings: &PhotoSettings, sheet: bool) -> Result<Made, Refusal> {
+fn make(bytes: Vec<u8>, kit: &Kit) -> Result<Made, Refusal> {
     if bytes.is_empty() {
         return Err(refused("is empty").hint("copy it from the card again"));
     }
@@ -48,13 +61,14 @@ fn make(bytes: Vec<u8>, settings: &PhotoSettings, sheet: bool) -> Result<Made, R
         return Err(refused("is no picture, whatever its name says"));
     };
     match kind {
-        Kind::Jpeg => of_jpeg(bytes, settings, sheet),
-        Kind::Png | Kind::WebP | Kind::Tiff | Kind::Gif | Kind::Bmp => of_other(bytes, kind, settings, sheet),
-        Kind::Heic => Err(refused("is HEIC and was not converted")),
+        Kind::Jpeg => of_jpeg(bytes, kit),
+        Kind::Png | Kind::WebP | Kind::Tiff | Kind::Gif | Kind::Bmp => of_other(bytes, kind, kit),
+        Kind::Heic | Kind::Avif => Err(refused("is HEIC or AVIF and was not converted")),
     }
 }
 
-fn of_jpeg(bytes: Vec<u8>, settings: &PhotoSettings, sheet: bool) -> Result<Made, Refusal> {
+fn of_jpeg(bytes: Vec<u8>, kit: &Kit) -> Result<Made, Refusal> {
+    let (settings, sheet) = (&*kit.settings, kit.sheet);
     let jpeg = Jpeg::read(&bytes).ok_or_else(|| refused("is damaged: its header cannot be read"))?;
     let frame = jpeg.frame;
     let size = (frame.width, frame.height);
@@ -73,24 +87,21 @@ fn of_jpeg(bytes: Vec<u8>, settings: &PhotoSettings, sheet: bool) -> Result<Made
     }
     let orientation = jpeg.exif().map_or(1, exif::orientation);
     let wanted = settings.first_size(size);
-    let picture = Picture::of_jpeg(&bytes, &jpeg, wanted)?.resized(wanted)?.upright(orientation);
+    let only_rgb = settings.format == Format::WebP;
+    let picture = Picture::of_jpeg(&bytes, &jpeg, wanted, only_rgb)?.resized(wanted)?.upright(orientation);
     let best = settings.quality.min(jpeg.quality.unwrap_or(100).max(settings.quality_floor));
     let components = if picture.planes.len() == 1 && !picture.is_rgb() { 1 } else { 3 };
-    let room = settings.max_bytes;
-    let first = metadata::of_jpeg(&jpeg, picture.size, components, settings.keep_location, room);
-    let before = picture.size;
-    let note = picture.note;
-    let fitted = fit::fit(picture, room.saturating_sub(first.len() as u64), best, settings)?;
-    let along = if fitted.size == before {
-        first
-    } else {
-        metadata::of_jpeg(&jpeg, fitted.size, components, settings.keep_location, room)
-    };
-    let note = note.or_else(|| jpeg.end.and_then(|end| bytes.get(end..)).and_then(left_behind));
-    finish(fitted, &along, note, sheet)
+    let note = picture.note.or_else(|| jpeg.end.and_then(|end| bytes.get(end..)).and_then(left_behind));
+    let along = |size| Along::of_jpeg(&jpeg, anew(size, components, settings));
+    finish(picture, best, note, &along, kit)
 }
 
-fn of_other(bytes: Vec<u8>, kind: Kind, settings: &PhotoSettings, sheet: bool) -> Result<Made, Refusal> {
+fn anew(size: (u32, u32), components: u8, settings: &PhotoSettings) -> Anew {
+    Anew { size, components, keep_location: settings.keep_location, room: settings.max_bytes }
+}
+
+fn of_other(bytes: Vec<u8>, kind: Kind, kit: &Kit) -> Result<Made, Refusal> {
+    let (settings, sheet) = (&*kit.settings, kit.sheet);
     // Small enough, and not too wide as far as its header says: no need to look at its pixels.
     let copied = settings.max_edge.is_none() && settings.fits(kind, bytes.len() as u64, (1, 1));
     if copied && !sheet {
@@ -113,15 +124,8 @@ fn of_other(bytes: Vec<u8>, kind: Kind, settings: &PhotoSettings, sheet: bool) -
     let wanted = settings.first_size(picture.size);
     let note = picture.note;
     let picture = picture.resized(wanted)?.upright(described.orientation);
-    let (before, room) = (picture.size, settings.max_bytes);
-    let first = metadata::of_other(&described, before, settings.keep_location, room);
-    let fitted = fit::fit(picture, room.saturating_sub(first.len() as u64), settings.quality, settings)?;
-    let along = if fitted.size == before {
-        first
-    } else {
-        metadata::of_other(&described, fitted.size, settings.keep_location, room)
-    };
-    finish(fitted, &along, note, sheet)
+    let along = |size| Along::of_other(&described, anew(size, 3, settings));
+    finish(picture, settings.quality, note, &along, kit)
 }
 
 fn copy(bytes: Vec<u8>, kind: Kind, size: (u32, u32), settings: &PhotoSettings, thumbnail: Option<Vec<u8>>) -> Made {
@@ -136,11 +140,21 @@ fn copy(bytes: Vec<u8>, kind: Kind, size: (u32, u32), settings: &PhotoSettings, 
     Made { bytes, kind, size, quality: None, note: None, thumbnail }
 }
 
-fn finish(fitted: Fitted, metadata: &[u8], note: Option<&str>, sheet: bool) -> Result<Made, Refusal> {
-    let Fitted { bytes, quality, size, picture } = fitted;
-    let bytes = jpeg::with_metadata(&bytes, metadata);
-    let thumbnail = if sheet { Some(fit::thumbnail(picture, SHEET_EDGE)?) } else { None };
-    Ok(Made { bytes, kind: Kind::Jpeg, size, quality: Some(quality), note: note.map(Into::into), thumbnail })
+/// Encodes a picture so that it fits together with what goes `along` with it, which depends on its size.
+fn finish(
+    picture: Picture,
+    best: u8,
+    note: Option<&str>,
+    along: &dyn Fn((u32, u32)) -> Along,
+    kit: &Kit,
+) -> Result<Made, Refusal> {
+    let format = kit.settings.format;
+    let room = kit.settings.max_bytes.saturating_sub(along(picture.size).bytes(format));
+    let Fitted { bytes, quality, size, picture } = fit::fit(picture, room, best, kit)?;
+    let bytes = along(size).around(&bytes, format, size);
+    let bytes = bytes.ok_or_else(|| Failure::environment("ffmpeg wrote an AVIF that cannot be read"))?;
+    let thumbnail = if kit.sheet { Some(fit::thumbnail(picture, SHEET_EDGE)?) } else { None };
+    Ok(Made { bytes, kind: format.kind(), size, quality: Some(quality), note: note.map(Into::into), thumbnail })
 }
 
 /// A thumbnail of a JPEG that is copied; none where that does not work, as it is no part of the result.
@@ -149,7 +163,7 @@ fn thumbnail_of(bytes: &[u8], jpeg: &Jpeg<'_>, orientation: u8, settings: &Photo
     if pixels > settings.max_pixels {
         return None;
     }
-    let picture = Picture::of_jpeg(bytes, jpeg, (SHEET_EDGE, SHEET_EDGE)).ok()?;
+    let picture = Picture::of_jpeg(bytes, jpeg, (SHEET_EDGE, SHEET_EDGE), false).ok()?;
     fit::thumbnail(picture.upright(orientation), SHEET_EDGE).ok()
 }
 

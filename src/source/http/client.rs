@@ -133,7 +133,7 @@ fn target(response: &Response, from: &Url) -> Result<Url, Trouble> {
 }
 
 /// Puts an error of the HTTP client into words.
-pub(super) fn could_not(error: &reqwest::Error, shown: &str) -> Trouble {
+pub(in super::super) fn could_not(error: &reqwest::Error, shown: &str) -> Trouble {
     if guard::is_private(error) {
         return Trouble::Final(guard::refused(shown));
     }

@@ -5,11 +5,12 @@ use std::path::Path;
 use crate::model::failure::Failure;
 
 use super::super::FetchContext;
+use super::super::body::Body;
 use super::super::mark::{Mark, Ranges};
+use super::super::part::{Flow, Part};
 use super::super::room::Room;
 use super::super::tries::{Tries, Trouble};
 use super::client::{Client, Input};
-use super::part::{Flow, Part};
 use super::{Opened, open};
 
 /// Scratch space is taken in steps of this size when nobody says how large the file is.
@@ -68,7 +69,8 @@ async fn pour<'a>(
     wanted: &mut Option<u64>,
 ) -> Result<(Part<'a>, String), Trouble> {
     let (size, settings) = (mark.size, &job.client.settings);
-    let Opened { mut response, head, permit, .. } = opened;
+    let Opened { response, head, permit, .. } = opened;
+    let mut body = Body::Http(response);
     let part = Part::open(job.folder, Mark { written: Ranges::default(), ..mark }, job.context).await?;
     let mut allow = |end: u64| {
         if end <= room.bytes() {
@@ -82,7 +84,7 @@ async fn pour<'a>(
         Err(Trouble::Again(Failure::temporary("waiting for scratch space"), None))
     };
     let bring = async {
-        let flow = Flow { response: &mut response, head, end: size, least: settings.least_in_window() };
+        let flow = Flow { body: &mut body, head, end: size, least: settings.least_in_window() };
         part.pour(flow, &mut 0, settings, &mut allow).await?;
         drop(permit);
         part.complete();

@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 use url::Url;
 
+use crate::model::failure::Failure;
 use crate::model::id;
 use crate::model::item::{Item, Locator};
+use crate::storage::open::Stores;
 
-use super::folder;
+use super::{folder, place};
 
 /// What a line gave: items still without a number, some of which may be in error.
 pub(super) type Drafts = Result<Vec<Result<Item, String>>, String>;
@@ -37,18 +39,18 @@ const OURS: &[&str] = &[
 ];
 
 /// A line that is nothing but an input.
-pub(super) fn plain(bytes: &[u8]) -> Drafts {
-    let items = locate(bytes)?;
+pub(super) fn plain(bytes: &[u8], stores: &Stores) -> Drafts {
+    let items = locate(bytes, stores)?;
     Ok(items.into_iter().map(|locator| locator.map(|locator| Item::new(0, locator))).collect())
 }
 
 /// A line of JSON: a string or an object.
-pub(super) fn json(bytes: &[u8]) -> Drafts {
-    value(serde_json::from_slice(bytes).map_err(|error| format!("not valid JSON: {error}"))?)
+pub(super) fn json(bytes: &[u8], stores: &Stores) -> Drafts {
+    value(serde_json::from_slice(bytes).map_err(|error| format!("not valid JSON: {error}"))?, stores)
 }
 
 /// A YAML document: each entry with its line.
-pub(super) fn yaml(text: &str) -> Result<Vec<(u64, Drafts)>, String> {
+pub(super) fn yaml(text: &str, stores: &Stores) -> Result<Vec<(u64, Drafts)>, String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
         return Ok(Vec::new());
@@ -58,18 +60,18 @@ pub(super) fn yaml(text: &str) -> Result<Vec<(u64, Drafts)>, String> {
         let first = error.lines().next().unwrap_or_default();
         format!("not a YAML sequence of inputs (`- https://…`): {first}")
     })?;
-    Ok(entries.into_iter().map(|entry| (entry.referenced.line(), value(entry.value))).collect())
+    Ok(entries.into_iter().map(|entry| (entry.referenced.line(), value(entry.value, stores))).collect())
 }
 
-fn value(value: Value) -> Drafts {
+fn value(value: Value, stores: &Stores) -> Drafts {
     match value {
-        Value::String(text) => plain(text.as_bytes()),
-        Value::Object(map) => object(&map),
+        Value::String(text) => plain(text.as_bytes(), stores),
+        Value::Object(map) => object(&map, stores),
         _ => Err("neither an input nor a map with `url`".into()),
     }
 }
 
-fn object(map: &Map<String, Value>) -> Drafts {
+fn object(map: &Map<String, Value>, stores: &Stores) -> Drafts {
     if let Some(key) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
         return Err(format!("unknown key `{}`; did you mean `{}`?", key.escape_debug(), nearest(key)));
     }
@@ -78,7 +80,7 @@ fn object(map: &Map<String, Value>) -> Drafts {
         (Some(_), Some(_)) => return Err("has both `url` and `input`, which mean the same".into()),
         (None, None) => return Err("has no `url`".into()),
     };
-    let mut drafts = plain(input.as_bytes())?;
+    let mut drafts = plain(input.as_bytes(), stores)?;
     let id = text(map, "id")?;
     if let Some(id) = id.as_ref().filter(|id| !id::check(id)) {
         return Err(format!(
@@ -163,7 +165,7 @@ fn scheme(bytes: &[u8]) -> Option<String> {
 }
 
 /// The inputs that one string names: one, or all videos of a folder.
-fn locate(bytes: &[u8]) -> Result<Vec<Result<Locator, String>>, String> {
+fn locate(bytes: &[u8], stores: &Stores) -> Result<Vec<Result<Locator, String>>, String> {
     if bytes.contains(&0) {
         return Err("holds a zero byte, which no URL and no path can".into());
     }
@@ -172,6 +174,13 @@ fn locate(bytes: &[u8]) -> Result<Vec<Result<Locator, String>>, String> {
     let scheme = scheme(bytes).unwrap_or_default();
     if has_scheme(bytes) && matches!(scheme.as_str(), "http" | "https") {
         return Ok(vec![Ok(Locator::Url(web(bytes, &shown)?))]);
+    }
+    if let Ok(text) = str::from_utf8(bytes)
+        && (has_scheme(bytes) || path.symlink_metadata().is_err())
+        && stores.is_place(text).map_err(|failure| said(&failure))?
+    {
+        let (place, key) = place::split(text);
+        return Ok(vec![Ok(Locator::Object { place: place.into(), key: key.into() })]);
     }
     if has_scheme(bytes) || path.symlink_metadata().is_err() {
         if let Some(refusal) = refusal(&scheme, &shown) {
@@ -194,6 +203,17 @@ fn locate(bytes: &[u8]) -> Result<Vec<Result<Locator, String>>, String> {
     }
 }
 
+/// Whether this is the address of a store, right or wrong.
+pub(super) fn is_place(bytes: &[u8], stores: &Stores) -> bool {
+    str::from_utf8(bytes).is_ok_and(|text| stores.is_place(text) != Ok(false))
+}
+
+/// A failure as one line, with what can be done about it.
+pub(super) fn said(failure: &Failure) -> String {
+    let hint = failure.hint.as_ref().map_or(String::new(), |hint| format!("; {hint}"));
+    format!("{}{hint}", failure.what)
+}
+
 fn web(bytes: &[u8], shown: &str) -> Result<Url, String> {
     let text = str::from_utf8(bytes).map_err(|_| format!("`{shown}` is not a valid URL: it is not UTF-8"))?;
     let url = Url::parse(text).map_err(|error| format!("`{shown}` is not a valid URL: {error}"))?;
@@ -203,9 +223,7 @@ fn web(bytes: &[u8], shown: &str) -> Result<Url, String> {
 /// Why an input of this scheme is refused, if it is one that people try.
 fn refusal(scheme: &str, shown: &str) -> Option<String> {
     match scheme {
-        "s3" | "swift" | "sftp" | "webdav" | "webdavs" | "gs" | "az" => {
-            Some(format!("`{scheme}://` inputs are not supported yet by this version"))
-        }
+        "sftp" | "az" => Some(format!("`{scheme}://` inputs are not supported yet by this version")),
         "file" => Some(format!("`{shown}`: give the path itself, without file://")),
         "ftp" | "ftps" | "rtmp" | "rtsp" | "data" | "javascript" | "about" | "blob" => {
             Some(format!("`{scheme}:` is refused as an input; URLs begin with http:// or https://"))

@@ -19,6 +19,14 @@ impl Folder {
     }
 }
 
+fn expand(argument: &OsStr) -> Result<Vec<Entry>, Failure> {
+    block_on(read(&[argument.to_os_string()], &[], &Stores::bare()))
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(work)
+}
+
 /// `videos.txt:3: message` or the locator, one per entry.
 fn told(entries: &[Entry]) -> Vec<String> {
     let tell = |entry: &Entry| match entry {
@@ -43,7 +51,7 @@ fn a_bad_line_is_one_message_and_the_others_go_on() {
     let cases = [
         ("no/such file.mp4", "`no/such file.mp4` is not a URL, and there is no such file"),
         ("https://", "`https://` is not a valid URL: empty host"),
-        ("s3://b/k", "`s3://` inputs are not supported yet by this version"),
+        ("az://b/k", "`az://` inputs are not supported yet by this version"),
         ("ftp://h/a.mp4", "`ftp:` is refused as an input; URLs begin with http:// or https://"),
         ("data:video/mp4;base64,AA", "`data:` is refused as an input; URLs begin with http:// or https://"),
         ("file:///a.mp4", "`file:///a.mp4`: give the path itself, without file://"),
@@ -111,9 +119,10 @@ fn yaml_entries_know_their_lines() {
 
 #[test]
 fn standard_input_mixes_both_forms() {
-    let mut reader = Reader::default();
+    let stores = Stores::bare();
+    let mut reader = Reader::new(&stores);
     let mut input: &[u8] = b"https://h/a\n{\"url\":\"https://h/b\",\"id\":\"b\"}\n";
-    reader.lines("standard input", Form::Mixed, &mut input).unwrap();
+    block_on(reader.lines("standard input", Form::Mixed, &mut input)).unwrap();
     assert_eq!(told(&reader.entries), ["https://h/a", "https://h/b"]);
     assert_eq!(reader.entries[1].as_ref().unwrap().id.as_deref(), Some("b"));
 }

@@ -47,7 +47,8 @@ async fn what_ytdlp_brings_is_looked_at() {
     for (found, download, wanted) in cases {
         let mut bench = Bench::new(settings());
         let ytdlp = play_ytdlp(&bench, found, &download);
-        bench.sources = Sources::new(SourceSettings { ytdlp, ..settings() }).unwrap();
+        bench.sources =
+            Sources::new(SourceSettings { ytdlp, ..settings() }, crate::storage::open::Stores::bare()).unwrap();
         match (bench.get(&server, "/watch").await, wanted) {
             (Ok(fetched), Ok(bytes)) => {
                 assert_eq!(fetched.bytes, bytes);
@@ -73,7 +74,7 @@ async fn a_page_that_outgrows_its_room_waits_for_more() {
         sleep 0.3; echo frames > media.mkv; echo 'F "media.mkv"'"#;
     let mut bench = Bench::new(settings());
     let ytdlp = play_ytdlp(&bench, one, download);
-    bench.sources = Sources::new(SourceSettings { ytdlp, ..settings() }).unwrap();
+    bench.sources = Sources::new(SourceSettings { ytdlp, ..settings() }, crate::storage::open::Stores::bare()).unwrap();
     bench.room = Lane::new(1 << 30);
     let held = bench.room.acquire(Rank::default(), 1 << 29).await;
     let server = Server::start(Behaviour::good(b"<html></html>".to_vec())).await;

@@ -1,4 +1,4 @@
-//! A real server of queues: a child of the test, in a folder of its own, on a free port.
+//! Real servers of queues: each a child of the test, in a folder of its own, on a free port.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 /// Long enough for a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_mins(3);
 
 /// Runs `"$@"` in a group of its own, and kills that group when standard input
 /// closes: with this handle, or with the test, however that ends.
@@ -138,4 +138,98 @@ impl RedisServer {
         let server = SERVER.get_or_init(|| Self::start("always"));
         server.url(DATABASE.fetch_add(1, Ordering::Relaxed))
     }
+}
+
+/// What a rabbitmq-server takes to stand alone: its own names, ports and folders.
+const RABBIT: &str = r#"epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 & exec /usr/lib/rabbitmq/bin/rabbitmq-server"#;
+
+/// A rabbitmq-server of our own, which keeps what it was told through `kill -9`.
+pub(crate) struct RabbitServer {
+    folder: tempfile::TempDir,
+    port: u16,
+    others: [u16; 2],
+    running: Option<Guarded>,
+}
+
+impl RabbitServer {
+    /// Virtual hosts, each a world of its own.
+    const HOSTS: u64 = 40;
+
+    pub(crate) fn start() -> Self {
+        let ports = [free_port(), free_port()];
+        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), others: ports, running: None };
+        let path = |name: &str| server.folder.path().join(name);
+        fs::write(path("definitions.json"), definitions()).unwrap();
+        let settings = format!(
+            "listeners.tcp.1 = 127.0.0.1:{}\nlog.console = true\nlog.console.level = warning\nlog.file = false\n\
+             vm_memory_high_watermark.absolute = 1GB\ndisk_free_limit.absolute = 50MB\n\
+             load_definitions = {}\n",
+            server.port,
+            path("definitions.json").display()
+        );
+        fs::write(path("rabbitmq.conf"), settings).unwrap();
+        fs::write(path("plugins"), "[].").unwrap();
+        server.again();
+        server
+    }
+
+    /// Starts it anew, on the same port with the same data.
+    pub(crate) fn again(&mut self) {
+        self.running = None;
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let [distribution, epmd] = self.others.map(|port| port.to_string());
+        let environment = [
+            ("HOME", path("")),
+            ("RABBITMQ_NODENAME", format!("forebay{}@localhost", self.port)),
+            ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1".into()),
+            ("RABBITMQ_NODE_PORT", self.port.to_string()),
+            ("RABBITMQ_DIST_PORT", distribution),
+            ("ERL_EPMD_PORT", epmd),
+            ("ERL_EPMD_ADDRESS", "127.0.0.1".into()),
+            ("RABBITMQ_MNESIA_BASE", path("mnesia")),
+            ("RABBITMQ_LOG_BASE", path("logs")),
+            ("RABBITMQ_CONFIG_FILE", path("rabbitmq.conf")),
+            ("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins")),
+            ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
+            ("RABBITMQ_PID_FILE", path("pid")),
+            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".into()),
+            ("RABBITMQ_SERVER_START_ARGS", "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none".into()),
+            ("LC_ALL", "C.UTF-8".into()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value));
+        let arguments = ["bash", "-c", RABBIT].map(String::from);
+        self.running = Some(Guarded::start(self.folder.path(), &arguments, &environment));
+        let log = self.folder.path().join("log");
+        // It answers a wrong greeting with the right one.
+        wait_for("rabbitmq-server", &log, || answers(self.port, b"XXXX0000", b"AMQP"));
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.running.as_ref().unwrap().signal(signal);
+    }
+
+    /// The address of one of its virtual hosts.
+    pub(crate) fn url(&self, host: u64) -> String {
+        assert!(host < Self::HOSTS, "more hosts are needed");
+        format!("amqp://guest:guest@127.0.0.1:{}/v{host}", self.port)
+    }
+
+    /// The one that all tests share, and a virtual host in it that nobody else uses.
+    pub(crate) fn shared() -> String {
+        static SERVER: OnceLock<RabbitServer> = OnceLock::new();
+        static HOST: AtomicU64 = AtomicU64::new(0);
+        let server = SERVER.get_or_init(Self::start);
+        server.url(HOST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// The virtual hosts, and who may use them.
+fn definitions() -> String {
+    let names: Vec<String> = (0..RabbitServer::HOSTS).map(|host| format!("v{host}")).collect();
+    let hosts: Vec<_> = names.iter().map(|name| serde_json::json!({ "name": name })).collect();
+    let rights =
+        |name| serde_json::json!({ "user": "guest", "vhost": name, "configure": ".*", "write": ".*", "read": ".*" });
+    let rights: Vec<_> = names.iter().map(rights).collect();
+    let user = serde_json::json!({ "name": "guest", "password": "guest", "tags": "administrator" });
+    serde_json::json!({ "users": [user], "vhosts": hosts, "permissions": rights }).to_string()
 }

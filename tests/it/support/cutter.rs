@@ -5,6 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 /// What happens to requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,8 +18,12 @@ pub(crate) enum Fault {
     Lost,
     /// Three in ten are cut in the middle of the answer, after it began.
     Cut,
+    /// One in ten is answered 503, or its answer is lost, or is cut in the middle.
+    Tenth,
     /// All are cut at once.
     Down,
+    /// All are answered, but not at once.
+    Late,
 }
 
 /// The proxy. Dropping it ends it.
@@ -97,8 +102,15 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     }
     head.push_str("connection: close\r\n\r\n");
     let number = shared.requests.fetch_add(1, Ordering::SeqCst);
-    let fault = *shared.fault.lock().unwrap();
-    let hit = [2, 5, 9].contains(&(number.wrapping_mul(7) % 10));
+    let asked = *shared.fault.lock().unwrap();
+    let fault = match asked {
+        Fault::Tenth if number % 10 == 3 => {
+            [Fault::Busy, Fault::Lost, Fault::Cut][usize::try_from(number / 10 % 3).unwrap()]
+        }
+        Fault::Tenth => Fault::None,
+        other => other,
+    };
+    let hit = asked == Fault::Tenth || [2, 5, 9].contains(&(number.wrapping_mul(7) % 10));
     if fault == Fault::Down {
         return client.shutdown(Shutdown::Both);
     }
@@ -107,6 +119,9 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     if hit && fault == Fault::Busy {
         let answer = "HTTP/1.1 503 Slow Down\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         return client.write_all(answer.as_bytes());
+    }
+    if fault == Fault::Late {
+        thread::sleep(Duration::from_millis(250));
     }
     let mut server = TcpStream::connect(("127.0.0.1", shared.behind))?;
     server.write_all(head.as_bytes())?;

@@ -263,9 +263,12 @@ pub(crate) fn nginx() -> &'static Nginx {
 }
 
 impl Nginx {
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     pub(crate) fn place(&self, prefix: &str) -> Fields {
-        let url = format!("http://127.0.0.1:{}", self.port);
-        fields("webdav", &[("url", &url), ("user", "user"), ("password", "pass"), ("prefix", prefix)])
+        fields("webdav", &[("url", &self.url()), ("user", "user"), ("password", "pass"), ("prefix", prefix)])
     }
 }
 

@@ -12,17 +12,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::format::mp4;
+use crate::model::failure::Failure;
+use crate::model::item::Rank;
+use crate::pipeline::lane::Permit;
 
-use super::super::FetchContext;
-use super::super::tries::{Tries, Trouble};
-use super::answer::Answer;
-use super::client::{Client, Input, Question};
+use super::body::Body;
+use super::mark::Mark;
 use super::part::{Flow, Part};
-use super::{FIRST, Opened};
-use url::Url;
+use super::tries::{Tries, Trouble};
+use super::{FetchContext, SourceSettings};
 
 /// The smallest piece, and the first: below, questions and answers are too many.
 const SMALLEST: u64 = 128 * 1024;
@@ -43,9 +45,33 @@ const PART: u64 = 32;
 /// With fewer bytes a try has brought nothing, however often it is repeated.
 const PROGRESS: u64 = 16 * 1024;
 
+/// Where the pieces of one file come from.
+#[async_trait]
+pub(super) trait Origin: Sync {
+    /// How files are fetched.
+    fn settings(&self) -> &SourceSettings;
+
+    /// Asks once for the bytes of `piece` of the version that `mark` tells of.
+    async fn open(&self, piece: &Range<u64>, mark: &Mark) -> Result<Body, Trouble>;
+
+    /// Waits, after a try that failed, until it makes sense to ask again.
+    async fn recover(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+/// An answer that began at byte 0, with its permit.
+pub(super) struct First {
+    pub(super) body: Body,
+    /// The first bytes of the body, which are read already.
+    pub(super) head: Vec<u8>,
+    /// Where the body ends.
+    pub(super) end: u64,
+    pub(super) permit: Permit<Rank>,
+}
+
 struct Pieces<'a> {
-    client: &'a Client,
-    input: &'a Input<'a>,
+    origin: &'a dyn Origin,
     context: &'a FetchContext<'a>,
     part: &'a Part<'a>,
     size: u64,
@@ -58,8 +84,6 @@ struct Pieces<'a> {
 
 /// What one connection learned for all.
 struct Shared {
-    /// Where redirects led.
-    at: Option<Url>,
     /// No request before this time: the server asked for it.
     quiet_until: Instant,
     /// The shortest wait for an answer: the line's own, when nothing else is on it.
@@ -70,24 +94,22 @@ struct Shared {
 
 /// Fetches all that is missing in `part`. `first` is an answer that began at byte 0.
 pub(super) async fn fetch(
-    client: &Client,
-    input: &Input<'_>,
+    origin: &dyn Origin,
     context: &FetchContext<'_>,
     part: &Part<'_>,
-    first: Option<Opened>,
+    first: Option<First>,
 ) -> Result<(), Trouble> {
-    let connections = client.settings.connections_per_file.max(1);
+    let connections = origin.settings().connections_per_file.max(1);
     let mark = part.mark();
     let size = mark.size.unwrap_or_default();
-    let begun = first.as_ref().map_or(0, |first| first.answer.range.map_or(0, |(_, last, _)| last + 1).min(FIRST));
+    let begun = first.as_ref().map_or(0, |first| first.end);
     let missing = mark.written.missing(size, size).into_iter();
     let missing = missing.map(|range| range.start.max(begun)..range.end).filter(|range| !range.is_empty());
     let queue = first_of_all(first.as_ref().and_then(|first| far_index(&first.head, size)), missing);
     let workers = connections.min(size.div_ceil(SMALLEST));
-    let at = first.as_ref().map(|first| first.at.clone());
-    let shared = Shared { at, quiet_until: Instant::now(), wait: Duration::MAX, rate: 0.0 };
+    let shared = Shared { quiet_until: Instant::now(), wait: Duration::MAX, rate: 0.0 };
     let (queue, shared, active) = (Mutex::new(queue), Mutex::new(shared), AtomicU64::new(0));
-    let pieces = Pieces { client, input, context, part, size, queue, active, shared };
+    let pieces = Pieces { origin, context, part, size, queue, active, shared };
     let mut first = first;
     let workers = (0..workers).map(|_| pieces.work(first.take().map(|first| (0..begun, first))));
     let outcome = futures_util::future::try_join_all(workers).await;
@@ -98,11 +120,11 @@ pub(super) async fn fetch(
 }
 
 impl Pieces<'_> {
-    async fn work(&self, first: Option<(Range<u64>, Opened)>) -> Result<(), Trouble> {
+    async fn work(&self, first: Option<(Range<u64>, First)>) -> Result<(), Trouble> {
         let mut tries = Tries::default();
         let mut held = None;
-        if let Some((mut piece, opened)) = first {
-            let outcome = self.first(&mut piece, opened).await;
+        if let Some((mut piece, first)) = first {
+            let outcome = self.first(&mut piece, first).await;
             held = self.after(outcome, piece, 0, &mut tries).await?;
         }
         let mut permit = None;
@@ -149,18 +171,19 @@ impl Pieces<'_> {
             Err(trouble) => return Err(trouble),
         };
         if let Some(wait) = wait {
-            let until = Instant::now() + wait.min(self.client.settings.longest_wait);
+            let until = Instant::now() + wait.min(self.origin.settings().longest_wait);
             let mut shared = self.shared();
             shared.quiet_until = shared.quiet_until.max(until);
         }
-        let again = tries.again(failure, wait, &self.client.settings, self.context).await;
+        let again = tries.again(failure, wait, self.origin.settings(), self.context).await;
         again.map_err(Trouble::Final)?;
+        self.origin.recover().await.map_err(Trouble::Final)?;
         Ok(Some(piece))
     }
 
-    async fn first(&self, piece: &mut Range<u64>, opened: Opened) -> Result<(), Trouble> {
-        let Opened { mut response, head, permit: _permit, .. } = opened;
-        self.pour(&mut response, head, piece).await
+    async fn first(&self, piece: &mut Range<u64>, first: First) -> Result<(), Trouble> {
+        let First { body, head, permit: _permit, .. } = first;
+        self.pour(body, head, piece).await
     }
 
     /// The next piece, no larger than that all connections have something to do to the end.
@@ -171,7 +194,7 @@ impl Pieces<'_> {
         };
         let mut queue = self.queue();
         let left: u64 = queue.iter().map(|range| range.end - range.start).sum();
-        let even = left / self.client.settings.connections_per_file.max(1);
+        let even = left / self.origin.settings().connections_per_file.max(1);
         let mut range = queue.pop_front()?;
         let end = (range.start + length(rate, wait, (self.size - left) / PART).min(even.max(SMALLEST))).min(range.end);
         let piece = range.start..end;
@@ -185,29 +208,9 @@ impl Pieces<'_> {
     /// Asks for a piece and lets it land.
     async fn bring(&self, piece: &mut Range<u64>) -> Result<(), Trouble> {
         let (start, asked_at) = (piece.start, Instant::now());
-        let mark = self.part.mark();
-        let at = self.shared().at.clone();
-        let question =
-            Question { at: at.clone(), range: Some(piece.clone()), if_range: mark.validator(), ..Question::default() };
-        let asked = self.client.ask(self.input, &question).await;
-        let (mut response, at) = match asked {
-            Ok(answer) => answer,
-            Err(Trouble::Final(failure) | Trouble::Refused(failure))
-                if at.as_ref().is_some_and(|at| at != self.input.url) =>
-            {
-                // Where a redirect led may be signed for a short time only. The input's own URL has the last word.
-                self.shared().at = None;
-                return Err(Trouble::Again(failure, None));
-            }
-            Err(trouble) => return Err(trouble),
-        };
-        self.shared().at = Some(at);
-        let answer = Answer::of(&response);
-        if let Some(why) = differs(&answer, piece, self.size, mark.etag.as_deref()) {
-            return Err(Trouble::Changed(format!("`{}` {why}", self.input.shown())));
-        }
+        let body = self.origin.open(piece, &self.part.mark()).await?;
         let answered_at = Instant::now();
-        self.pour(&mut response, Vec::new(), piece).await?;
+        self.pour(body, Vec::new(), piece).await?;
         self.learn(piece.start - start, answered_at - asked_at, answered_at.elapsed());
         Ok(())
     }
@@ -220,17 +223,12 @@ impl Pieces<'_> {
         shared.rate = bytes as f64 / poured.as_secs_f64().max(0.001);
     }
 
-    async fn pour(
-        &self,
-        response: &mut reqwest::Response,
-        head: Vec<u8>,
-        piece: &mut Range<u64>,
-    ) -> Result<(), Trouble> {
-        let settings = &self.client.settings;
+    async fn pour(&self, mut body: Body, head: Vec<u8>, piece: &mut Range<u64>) -> Result<(), Trouble> {
+        let settings = self.origin.settings();
         let active = self.active.fetch_add(1, Ordering::Relaxed) + 1;
         let _active = Leaving(&self.active);
         let least = settings.least_in_window() / active;
-        let flow = Flow { response, head, end: Some(piece.end), least };
+        let flow = Flow { body: &mut body, head, end: Some(piece.end), least };
         self.part.pour(flow, &mut piece.start, settings, &mut |_| Ok(())).await
     }
 
@@ -285,20 +283,6 @@ impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// Why this answer does not continue the file we began with.
-fn differs(answer: &Answer, piece: &Range<u64>, size: u64, etag: Option<&str>) -> Option<String> {
-    if answer.status != 206 {
-        return Some("changed, or cannot go on in the middle".into());
-    }
-    let Some((first, last, total)) = answer.range else { return Some("sent a part without saying which".into()) };
-    if first != piece.start || last >= piece.end {
-        return Some(format!("was asked for bytes from {} and sent bytes from {first}", piece.start));
-    }
-    let other_etag = answer.etag.as_deref().zip(etag).is_some_and(|(now, then)| now != then);
-    (total.is_some_and(|total| total != size) || other_etag || answer.encoded)
-        .then(|| "changed while it was downloaded".into())
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use std::os::unix::fs::FileExt as _;
 
-use reqwest::Response;
 use rustix::fs::FallocateFlags;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
@@ -17,11 +16,12 @@ use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::fault;
 
-use super::super::hash::{self, blocking, blocking_or};
-use super::super::mark::{Mark, PART};
-use super::super::tries::Trouble;
-use super::super::{Arrival, FetchContext, SourceSettings};
-use super::client::could_not;
+use super::body::Body;
+use super::hash::{self, blocking, blocking_or};
+use super::mark::{self, Mark, PART};
+use super::room::Room;
+use super::tries::Trouble;
+use super::{Arrival, FetchContext, Fetched, SourceSettings};
 
 /// Bytes gathered before they are written: large enough to make calls rare, small enough for many at once.
 const BUFFER: usize = 256 * 1024;
@@ -56,7 +56,7 @@ struct Landed {
 
 /// The body of one answer, and where its next byte belongs.
 pub(super) struct Flow<'r> {
-    pub(super) response: &'r mut Response,
+    pub(super) body: &'r mut Body,
     /// Bytes that were read from it already.
     pub(super) head: Vec<u8>,
     /// Where the body ends for us; open if its length is not known.
@@ -100,11 +100,6 @@ impl<'a> Part<'a> {
         })
     }
 
-    /// Tells this file from any other that this process downloads.
-    pub(super) fn serial(&self) -> String {
-        self.state().mark.serial.clone()
-    }
-
     pub(super) fn mark(&self) -> Mark {
         self.state().mark.clone()
     }
@@ -121,7 +116,7 @@ impl<'a> Part<'a> {
         let mut buffer = flow.head;
         buffer.reserve(BUFFER.saturating_sub(buffer.len()));
         let outcome = self
-            .take(flow.response, &mut buffer, offset, &Gate { end: flow.end, least: flow.least, settings }, allow)
+            .take(flow.body, &mut buffer, offset, &Gate { end: flow.end, least: flow.least, settings }, allow)
             .await;
         // What came before the trouble is good.
         if let Some(end) = flow.end {
@@ -133,7 +128,7 @@ impl<'a> Part<'a> {
 
     async fn take(
         &self,
-        response: &mut Response,
+        body: &mut Body,
         buffer: &mut Vec<u8>,
         offset: &mut u64,
         gate: &Gate<'_>,
@@ -141,7 +136,7 @@ impl<'a> Part<'a> {
     ) -> Result<(), Trouble> {
         let mut rate = Rate { since: Instant::now(), bytes: 0 };
         let mut flushed = Instant::now();
-        let shown = crate::model::secret::masked_url(response.url());
+        let shown = body.shown();
         loop {
             let at = *offset + buffer.len() as u64;
             allow(gate.end.map_or(at, |end| end.min(at)))?;
@@ -153,7 +148,7 @@ impl<'a> Part<'a> {
                 flushed = Instant::now();
             }
             // A stalled connection is noticed in half the window, a thin one at its end.
-            match tokio::time::timeout(gate.settings.slow_window / 2, response.chunk()).await {
+            match tokio::time::timeout(gate.settings.slow_window / 2, body.next()).await {
                 Ok(Ok(Some(bytes))) => {
                     rate.bytes += bytes.len() as u64;
                     buffer.extend_from_slice(&bytes);
@@ -170,7 +165,7 @@ impl<'a> Part<'a> {
                         None => Ok(()),
                     };
                 }
-                Ok(Err(error)) => return Err(could_not(&error, &shown)),
+                Ok(Err(trouble)) => return Err(trouble),
                 Err(_) => return Err(gate.stalled(&shown)),
             }
         }
@@ -258,8 +253,18 @@ impl<'a> Part<'a> {
         }
     }
 
+    /// Gives the whole file its name, tells of it and hands it out.
+    pub(super) async fn deliver(&self, sha256: String, room: Room<'_>) -> Result<Fetched, Failure> {
+        let (path, mark) = self.finish(&sha256).await?;
+        let bytes = mark.size.unwrap_or_default();
+        (self.context.report)(What::Downloading { bytes, total: Some(bytes) });
+        (self.context.report)(What::Downloaded { bytes });
+        let (record, serial) = (mark.record(), Some(mark.serial));
+        Ok(Fetched { path, bytes, sha256, record, temporary: true, serial, room: room.finish(bytes) })
+    }
+
     /// Gives the whole file its name.
-    pub(super) async fn finish(&self, sha256: &str) -> Result<(PathBuf, Mark), Failure> {
+    async fn finish(&self, sha256: &str) -> Result<(PathBuf, Mark), Failure> {
         let mark = Mark { sha256: Some(sha256.to_owned()), ..self.mark() };
         let (folder, finished) = (self.folder.to_path_buf(), mark.clone());
         let path = blocking_or(&writing(self.folder), move || finished.finish(&folder, &folder.join(PART))).await?;
@@ -308,6 +313,18 @@ impl Rate {
     }
 }
 
-pub(super) fn writing(folder: &Path) -> String {
+/// Makes the folder of a download.
+pub(super) async fn make(folder: &Path) -> Result<(), Failure> {
+    let made = folder.to_path_buf();
+    blocking_or(&writing(folder), move || std::fs::create_dir_all(made)).await
+}
+
+/// Removes what is there of a download.
+pub(super) async fn clear(folder: &Path) -> Result<(), Failure> {
+    let cleared = folder.to_path_buf();
+    blocking_or(&writing(folder), move || mark::wipe(&cleared)).await
+}
+
+fn writing(folder: &Path) -> String {
     format!("could not write to `{}`", folder.to_string_lossy().escape_debug())
 }

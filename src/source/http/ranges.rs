@@ -1,0 +1,78 @@
+//! Pieces of one file by ranges, each on the condition that the file is still the same.
+
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use url::Url;
+
+use super::super::SourceSettings;
+use super::super::body::Body;
+use super::super::mark::Mark;
+use super::super::pieces::Origin;
+use super::super::tries::Trouble;
+use super::answer::Answer;
+use super::client::{Client, Input, Question};
+
+/// A file that a web server gives out in ranges.
+pub(super) struct Ranges<'a> {
+    client: &'a Client,
+    input: &'a Input<'a>,
+    /// Where redirects led.
+    at: Mutex<Option<Url>>,
+}
+
+impl<'a> Ranges<'a> {
+    /// The file behind `input`, to which redirects led `at`.
+    pub(super) fn new(client: &'a Client, input: &'a Input<'a>, at: Option<Url>) -> Self {
+        Self { client, input, at: Mutex::new(at) }
+    }
+
+    fn set(&self, at: Option<Url>) {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+}
+
+#[async_trait]
+impl Origin for Ranges<'_> {
+    fn settings(&self) -> &SourceSettings {
+        &self.client.settings
+    }
+
+    async fn open(&self, piece: &Range<u64>, mark: &Mark) -> Result<Body, Trouble> {
+        let at = self.at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let question =
+            Question { at: at.clone(), range: Some(piece.clone()), if_range: mark.validator(), ..Question::default() };
+        let (response, at) = match self.client.ask(self.input, &question).await {
+            Ok(answer) => answer,
+            Err(Trouble::Final(failure) | Trouble::Refused(failure))
+                if at.as_ref().is_some_and(|at| at != self.input.url) =>
+            {
+                // Where a redirect led may be signed for a short time only. The input's own URL has the last word.
+                self.set(None);
+                return Err(Trouble::Again(failure, None));
+            }
+            Err(trouble) => return Err(trouble),
+        };
+        self.set(Some(at));
+        let size = mark.size.unwrap_or_default();
+        if let Some(why) = differs(&Answer::of(&response), piece, size, mark.etag.as_deref()) {
+            return Err(Trouble::Changed(format!("`{}` {why}", self.input.shown())));
+        }
+        Ok(Body::Http(response))
+    }
+}
+
+/// Why this answer does not continue the file we began with.
+fn differs(answer: &Answer, piece: &Range<u64>, size: u64, etag: Option<&str>) -> Option<String> {
+    if answer.status != 206 {
+        return Some("changed, or cannot go on in the middle".into());
+    }
+    let Some((first, last, total)) = answer.range else { return Some("sent a part without saying which".into()) };
+    if first != piece.start || last >= piece.end {
+        return Some(format!("was asked for bytes from {} and sent bytes from {first}", piece.start));
+    }
+    let other_etag = answer.etag.as_deref().zip(etag).is_some_and(|(now, then)| now != then);
+    (total.is_some_and(|total| total != size) || other_etag || answer.encoded)
+        .then(|| "changed while it was downloaded".into())
+}

@@ -1,0 +1,96 @@
+//! Objects of stores: one that is named, or all videos below a prefix.
+
+use crate::model::item::{Item, Locator, object};
+use crate::storage::folder::is_leftover;
+use crate::storage::open::Stores;
+
+use super::super::name;
+use super::entry::said;
+
+/// Hex digits of the name of a generation.
+const GENERATION: usize = 20;
+
+/// The address of an object as the place that holds it and the key there.
+pub fn split(address: &str) -> (&str, &str) {
+    let head = match address.split_once("://") {
+        Some((scheme, rest)) => scheme.len() + 3 + rest.find('/').unwrap_or(rest.len()),
+        None => address.find(':').map_or(0, |colon| colon + 1),
+    };
+    match address.rfind('/').filter(|slash| *slash >= head) {
+        Some(slash) => (address.get(..slash).unwrap_or_default(), address.get(slash + 1..).unwrap_or_default()),
+        None => address.split_at(head),
+    }
+}
+
+/// The items that a draft stands for: itself, unless it names a prefix of a store.
+pub(super) async fn expand(draft: Result<Item, String>, stores: &Stores) -> Vec<Result<Item, String>> {
+    let Ok(Item { locator: Locator::Object { place, key }, .. }) = &draft else { return vec![draft] };
+    if name::is_media(key.as_bytes()) {
+        return vec![draft];
+    }
+    let keys = match below(place, key, stores).await {
+        Ok(None) => return vec![draft],
+        Ok(Some(keys)) => keys,
+        Err(why) => return vec![Err(why)],
+    };
+    let place = if key.is_empty() { place.clone() } else { object(place, key) };
+    let Ok(item) = draft else { return Vec::new() };
+    if item.id.is_some() && keys.len() > 1 {
+        return vec![Err("a prefix of several videos cannot have one id".into())];
+    }
+    let found = |key| Ok(Item { locator: Locator::Object { place: place.clone(), key }, ..item.clone() });
+    keys.into_iter().map(found).collect()
+}
+
+/// The keys of all videos below the prefix `key` of `place`, in order; `None` if that is an object itself.
+async fn below(place: &str, key: &str, stores: &Stores) -> Result<Option<Vec<String>>, String> {
+    let store = stores.open_to_read(place).map_err(|failure| said(&failure))?;
+    let failed = |error: crate::storage::error::StorageError| said(&error.into());
+    if !key.is_empty() && store.stat(key).await.map_err(failed)?.is_some() {
+        return Ok(None);
+    }
+    let found = store.list(key).await.map_err(failed)?;
+    let top = if key.is_empty() { 0 } else { key.len() + 1 };
+    let mut keys: Vec<String> = found.into_iter().filter_map(|stat| Some(stat.key.get(top..)?.to_owned())).collect();
+    keys.retain(|key| is_video(key));
+    keys.sort();
+    if keys.is_empty() {
+        return Err(format!("no video lies below `{}`", store.address(if key.is_empty() { "." } else { key })));
+    }
+    Ok(Some(keys))
+}
+
+/// Whether an object of this key is taken for a video. Hidden names are left out, and packages, which have segments.
+fn is_video(key: &str) -> bool {
+    let generation = |part: &str| part.len() == GENERATION && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    name::is_media(key.as_bytes())
+        && !is_leftover(key)
+        && !key.split('/').any(|part| part.starts_with('.') || generation(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_into_place_and_key() {
+        for (address, wanted) in [
+            ("s3://bucket/a/b.mp4", ("s3://bucket/a", "b.mp4")),
+            ("s3://bucket/b.mp4", ("s3://bucket", "b.mp4")),
+            ("s3://bucket", ("s3://bucket", "")),
+            ("s3://bucket/a/", ("s3://bucket/a", "")),
+            ("films:b.mp4", ("films:", "b.mp4")),
+            ("films:a/b.mp4", ("films:a", "b.mp4")),
+            ("films:", ("films:", "")),
+        ] {
+            assert_eq!(split(address), wanted, "{address}");
+            assert!(wanted.1.is_empty() || object(wanted.0, wanted.1) == address, "{address}");
+        }
+    }
+
+    #[test]
+    fn segments_of_packages_are_no_videos() {
+        assert!(is_video("a/b.mp4") && is_video("b.ts") && !is_video("a/.b.mp4") && !is_video("a/b.txt"));
+        assert!(!is_video("talk/0123456789abcdef0123/120p/0.ts"));
+    }
+}
