@@ -236,7 +236,7 @@ fn sample_entry(track: &Track) -> Vec<u8> {
         Content::Video { entry, config, width, height, colour, hdr } => {
             let mut body = video_entry(*entry, config, (*width, *height), *colour);
             body.extend(hdr.0.iter().flat_map(mastering_display));
-            body.extend(hdr.1.iter().flat_map(content_light));
+            body.extend(hdr.1.map(content_light).unwrap_or_default());
             (*entry, body)
         }
         Content::Audio { config, channels, rate, .. } => (*b"mp4a", audio_entry(config, *channels, *rate)),
@@ -283,7 +283,7 @@ fn mastering_display(mastering: &Mastering) -> Vec<u8> {
 }
 
 /// `clli` (ISO/IEC 14496-12, 12.1.6).
-fn content_light(light: &Light) -> Vec<u8> {
+fn content_light(light: Light) -> Vec<u8> {
     boxed(*b"clli", &[light.pixel.to_be_bytes(), light.picture.to_be_bytes()].concat())
 }
 
