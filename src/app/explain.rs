@@ -11,7 +11,7 @@ use crate::job::quality::Bench;
 use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator};
-use crate::model::media::{Media, Place, Video};
+use crate::model::media::{DynamicRange, Media, Place, Video};
 use crate::plan::copy::{self, Top};
 use crate::plan::hls::{HlsPlan, clock};
 use crate::plan::ladder::{fits, upright_size};
@@ -135,12 +135,13 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
             format!("CRF {:.1}{}", one.crf + settings.profile.crf_shift, found.unwrap_or_default())
         };
         let most = f64::from(one.max_kbps) * settings.profile.rate;
+        let range = if one.range == DynamicRange::Sdr { "" } else { " HDR" };
         lines.push(format!(
             "  encode     {:<9} {}x{}, {} {} {quality}, at most {most:.0} kb/s",
             one.name,
             one.width,
             one.height,
-            one.codec.encoder().trim_start_matches("lib"),
+            one.codec.encoder().trim_start_matches("lib").to_owned() + range,
             settings.profile.preset
         ));
         kbps += most;
@@ -190,7 +191,13 @@ fn treatment(video: &Video, plan: &HlsPlan) -> Vec<String> {
         lines.push(format!("pixels made square: they are {} wide for their height", video.pixel_aspect));
     }
     if matches!(video.transfer.as_deref(), Some("smpte2084" | "arib-std-b67")) {
-        lines.push("tone-mapped: the source is HDR, H.264 renditions are SDR".into());
+        let hdr = plan.video.iter().any(|one| one.range != DynamicRange::Sdr);
+        let kept = if hdr {
+            "HDR is kept where it says so, and tone-mapped elsewhere"
+        } else {
+            "tone-mapped: the source is HDR, the renditions are SDR"
+        };
+        lines.push(kept.into());
     }
     let rate = plan.grid.rate.as_f64();
     if video.average_rate.is_some_and(|average| (average.as_f64() / rate - 1.0).abs() > 0.02) {

@@ -41,6 +41,9 @@ pub(super) struct PackageArgs {
     /// Codecs of the picture, a ladder for each, such as `h264,hevc,av1`; those after h264 need fmp4.
     #[arg(long, value_name = "CODECS")]
     codec: Option<String>,
+    /// Make SDR of HDR in HEVC and AV1 too, as in H.264.
+    #[arg(long)]
+    no_hdr: bool,
     /// Languages of sound to keep, such as `en,de`: the first is played; `none` drops all.
     #[arg(long, value_name = "LANGUAGES")]
     audio: Option<String>,
@@ -177,6 +180,7 @@ impl PackageArgs {
         flags.text("--container", "hls.container", self.container.as_ref());
         flags.switch("--dash", "hls.dash", self.dash);
         flags.text("--codec", "hls.codec", self.codec.as_ref());
+        flags.text("--no-hdr", "hls.hdr", self.no_hdr.then(|| "false".to_owned()).as_ref());
         flags.text("--audio", "hls.audio", self.audio.as_ref());
         flags.text("--subtitles", "hls.subtitles", self.subtitles.as_ref());
         flags.text("--loudness", "hls.loudness", self.loudness.as_ref());

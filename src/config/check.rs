@@ -146,6 +146,7 @@ impl Reader<'_> {
             container,
             dash,
             codecs: self.codecs(container, encrypt)?,
+            keep_hdr: self.switch("hls.hdr"),
             audio: self.wanted("hls.audio")?,
             subtitles: self.wanted("hls.subtitles")?,
             loudness: self.loudness()?,

@@ -111,6 +111,8 @@ pub struct Hls {
     pub dash: bool,
     /// The codecs of the picture.
     pub codecs: Vec<Codec>,
+    /// Keep HDR where the codec can.
+    pub keep_hdr: bool,
     /// The tracks of sound to keep.
     pub audio: Wanted,
     /// The tracks of text to keep.
@@ -314,6 +316,7 @@ impl Config {
             container: self.hls.container,
             dash: self.hls.dash,
             codecs: self.hls.codecs.clone(),
+            keep_hdr: self.hls.keep_hdr,
             audio: self.hls.audio.clone(),
             subtitles: self.hls.subtitles.clone(),
             loudness: self.hls.loudness,

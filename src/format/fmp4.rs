@@ -7,6 +7,7 @@
 //! addressed from their own `moof` on, so segments need nothing of their neighbours.
 
 use crate::format::protection::{self, Protection, Sealed};
+use crate::model::media::{DynamicRange, Light, Mastering};
 
 /// What a sample entry says of the picture's colours (ISO/IEC 23091-2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,11 @@ pub struct Colour {
 
 /// BT.709, which every SDR rendition has.
 pub const BT709: Colour = Colour { primaries: 1, transfer: 1, matrix: 1 };
+
+/// BT.2020 with the transfer of a range of HDR.
+pub fn bt2020(range: DynamicRange) -> Colour {
+    Colour { primaries: 9, transfer: range.transfer().1, matrix: 9 }
+}
 
 /// What is in a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +43,8 @@ pub enum Content {
         height: u16,
         /// Its colours; always limited range.
         colour: Colour,
+        /// What HDR says of itself.
+        hdr: (Option<Mastering>, Option<Light>),
     },
     /// AAC.
     Audio {
@@ -225,8 +233,11 @@ fn packed(language: &str) -> u16 {
 
 fn sample_entry(track: &Track) -> Vec<u8> {
     let (kind, mut body) = match &track.content {
-        Content::Video { entry, config, width, height, colour } => {
-            (*entry, video_entry(*entry, config, (*width, *height), *colour))
+        Content::Video { entry, config, width, height, colour, hdr } => {
+            let mut body = video_entry(*entry, config, (*width, *height), *colour);
+            body.extend(hdr.0.iter().flat_map(mastering_display));
+            body.extend(hdr.1.map(content_light).unwrap_or_default());
+            (*entry, body)
         }
         Content::Audio { config, channels, rate, .. } => (*b"mp4a", audio_entry(config, *channels, *rate)),
     };
@@ -260,6 +271,20 @@ fn video_entry(entry: [u8; 4], config: &[u8], (width, height): (u16, u16), colou
     body.extend(boxed(*b"colr", &[b"nclx".as_slice(), &colours, &[0]].concat()));
     body.extend(boxed(*b"pasp", &words(&[1, 1])));
     body
+}
+
+/// `mdcv` (ISO/IEC 14496-12, 12.1.7): green, blue, red, white, most and least light.
+fn mastering_display(mastering: &Mastering) -> Vec<u8> {
+    let Mastering { primaries: [green, blue, red], white, luminance } = mastering;
+    let points = [green, blue, red, white].into_iter().flat_map(|point| [point.0, point.1]);
+    let mut body: Vec<u8> = points.flat_map(u16::to_be_bytes).collect();
+    body.extend(words(&[luminance.0, luminance.1]));
+    boxed(*b"mdcv", &body)
+}
+
+/// `clli` (ISO/IEC 14496-12, 12.1.6).
+fn content_light(light: Light) -> Vec<u8> {
+    boxed(*b"clli", &[light.pixel.to_be_bytes(), light.picture.to_be_bytes()].concat())
 }
 
 fn audio_entry(config: &[u8], channels: u16, rate: u32) -> Vec<u8> {
@@ -301,7 +326,8 @@ mod tests {
 
     fn video() -> Track {
         let config = vec![1, 0x64, 0, 0x1f, 0xff, 0xe1, 0, 2, 0x67, 1, 1, 0, 2, 0x68, 2];
-        let content = Content::Video { entry: *b"avc1", config, width: 1280, height: 720, colour: BT709 };
+        let content =
+            Content::Video { entry: *b"avc1", config, width: 1280, height: 720, colour: BT709, hdr: (None, None) };
         Track { timescale: 25_000, duration: 1000, content, protection: None }
     }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 
+use crate::model::media::DynamicRange;
 use crate::plan::audio::CHANNELS;
 use crate::plan::settings::Codec;
 
@@ -50,9 +51,11 @@ pub fn manifest(presentation: &Presentation<'_>) -> String {
          <Period id=\"0\" start=\"PT0S\">\n    <BaseURL>{generation}/</BaseURL>\n"
     );
     let mut id = 0;
-    for codec in [Codec::H264, Codec::Hevc, Codec::Av1] {
-        let variants: Vec<&Variant<'_>> =
-            presentation.video.iter().filter(|variant| variant.rendition.codec == codec).collect();
+    let ranges = [DynamicRange::Sdr, DynamicRange::Pq, DynamicRange::Hlg];
+    let codecs = [Codec::H264, Codec::Hevc, Codec::Av1];
+    for kind in codecs.into_iter().flat_map(|codec| ranges.map(|range| (codec, range))) {
+        let is_one = |variant: &&Variant<'_>| (variant.rendition.codec, variant.rendition.range) == kind;
+        let variants: Vec<&Variant<'_>> = presentation.video.iter().filter(is_one).collect();
         if !variants.is_empty() {
             pictures(&mut text, presentation, id, &variants);
             id += 1;
@@ -66,7 +69,7 @@ pub fn manifest(presentation: &Presentation<'_>) -> String {
     text
 }
 
-/// One codec: players do not change from one to another while they play.
+/// One codec and range: players do not change from one to another while they play.
 fn pictures(text: &mut String, presentation: &Presentation<'_>, id: u32, variants: &[&Variant<'_>]) {
     let most = |of: fn(&Variant<'_>) -> u32| variants.iter().map(|variant| of(variant)).max().unwrap_or(0);
     let (width, height) = (most(|one| one.rendition.width), most(|one| one.rendition.height));
@@ -82,6 +85,15 @@ fn pictures(text: &mut String, presentation: &Presentation<'_>, id: u32, variant
         ),
     );
     protection(text, presentation.key_id);
+    let range = variants.first().map_or(DynamicRange::Sdr, |variant| variant.rendition.range);
+    if range != DynamicRange::Sdr {
+        // Who does not know these shall not show it (ISO/IEC 23091-2, as DASH-IF has it).
+        let said = [("ColourPrimaries", 9), ("TransferCharacteristics", range.transfer().1), ("MatrixCoefficients", 9)];
+        for (name, value) in said {
+            let scheme = format!("urn:mpeg:mpegB:cicp:{name}");
+            put(text, format_args!("      <EssentialProperty schemeIdUri=\"{scheme}\" value=\"{value}\"/>\n"));
+        }
+    }
     template(text, presentation.video_times);
     for Variant { rendition, codec, bandwidth, .. } in variants {
         put(
@@ -187,7 +199,8 @@ mod tests {
 
     fn made(key_id: Option<[u8; 16]>) -> String {
         let name = "720p".into();
-        let rendition = Rendition { name, codec: Codec::H264, width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
+        let (codec, range) = (Codec::H264, DynamicRange::Sdr);
+        let rendition = Rendition { name, codec, range, width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
         let variant =
             Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth, i_frames: None };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::model::media::DynamicRange;
 use crate::plan::audio::{AudioRendition, CHANNELS};
 use crate::plan::ladder::Rendition;
 use crate::plan::settings::Method;
@@ -172,8 +173,10 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
         group.push_str(",SUBTITLES=\"subs\"");
     }
     let sound = Bandwidth { peak: sound.peak + words.peak, average: sound.average + words.average };
+    let ranges = has_hdr(variants);
     for variant in variants {
-        let Rendition { name, width, height, .. } = variant.rendition;
+        let Rendition { name, width, height, range, .. } = variant.rendition;
+        let range = if ranges { format!(",VIDEO-RANGE={}", range.name()) } else { String::new() };
         let mut codecs = variant.codec.to_string();
         if let Some(track) = tracks.first() {
             put(&mut codecs, format_args!(",{}", track.codec));
@@ -183,7 +186,7 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
             &mut text,
             format_args!(
                 "#EXT-X-STREAM-INF:BANDWIDTH={peak},AVERAGE-BANDWIDTH={average},CODECS=\"{codecs}\",\
-                 RESOLUTION={width}x{height},FRAME-RATE={:.3}{group}\n{generation}/{name}/index.m3u8\n",
+                 RESOLUTION={width}x{height},FRAME-RATE={:.3}{range}{group}\n{generation}/{name}/index.m3u8\n",
                 variant.frame_rate,
             ),
         );
@@ -203,15 +206,21 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
     text
 }
 
+/// Where there is HDR every variant says its range; SDR alone goes without saying.
+fn has_hdr(variants: &[Variant<'_>]) -> bool {
+    variants.iter().any(|variant| variant.rendition.range != DynamicRange::Sdr)
+}
+
 /// The playlists of key frames of the variants that have one.
 fn put_i_frames(text: &mut String, generation: &str, variants: &[Variant<'_>]) {
     for variant in variants {
-        let Rendition { name, width, height, .. } = variant.rendition;
+        let Rendition { name, width, height, range, .. } = variant.rendition;
+        let range = if has_hdr(variants) { format!(",VIDEO-RANGE={}", range.name()) } else { String::new() };
         let Some(bandwidth) = variant.i_frames else { continue };
         put(
             text,
             format_args!(
-                "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",RESOLUTION={width}x{height},\
+                "#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH={},AVERAGE-BANDWIDTH={},CODECS=\"{}\",RESOLUTION={width}x{height}{range},\
                  URI=\"{generation}/{name}/{I_FRAMES}\"\n",
                 bandwidth.peak, bandwidth.average, variant.codec
             ),
@@ -360,8 +369,15 @@ mod tests {
 
     #[test]
     fn a_master_playlist_names_everything() {
-        let rendition =
-            Rendition { name: "720p".into(), codec: Codec::H264, width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
+        let rendition = Rendition {
+            name: "720p".into(),
+            codec: Codec::H264,
+            range: DynamicRange::Sdr,
+            width: 1280,
+            height: 720,
+            crf: 25.0,
+            max_kbps: 1300,
+        };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
         let track = AudioRendition {
             folder: "audio-eng".into(),

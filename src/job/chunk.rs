@@ -31,7 +31,7 @@ use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
 use super::kept;
-use super::pack::{INIT, Pack};
+use super::pack::{self, INIT, Pack};
 use super::pictures;
 use super::piece;
 use super::work::Work;
@@ -325,7 +325,7 @@ async fn open_audio(work: &Work<'_>, track: usize) -> Result<Vec<Rendition>, Fai
 
 /// Cuts, encrypts and stores all segments of a part, then removes the encoder's files.
 async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -> Result<journal::Chunk, Failure> {
-    let codecs = files.iter().map(|(name, cutter)| (name.clone(), cutter.codec())).collect();
+    let codecs = files.iter().map(|(name, cutter)| (name.clone(), pack::codec(work, name, cutter))).collect();
     let pack = |(name, cutter): &Rendition| Ok((name.clone(), Arc::new(Pack::new(work, name, Arc::clone(cutter))?)));
     let packs: Vec<(String, Arc<Pack>)> = files.iter().map(pack).collect::<Result<_, Failure>>()?;
     let segments = packs.iter().flat_map(|(name, pack)| pack.cutter().cuts().iter().map(move |cut| (name, pack, cut)));

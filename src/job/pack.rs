@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use crate::format::aes128::BLOCK;
 use crate::format::cbcs;
-use crate::format::fmp4::{self, BT709, Content, Sample, Track};
+use crate::format::fmp4::{self, BT709, Content, Sample, Track, bt2020};
 use crate::format::h264_slice::Parameters;
 use crate::format::protection::Protection;
 use crate::format::ts_write::{self, FIRST_TICK};
 use crate::format::video;
 use crate::model::failure::Failure;
+use crate::model::media::DynamicRange;
 use crate::model::secret::Secret;
 use crate::plan::audio::{CHANNELS, FRAME_SAMPLES, SAMPLE_RATE};
 use crate::plan::encode::DELAY_FRAMES;
@@ -170,7 +171,24 @@ fn picture(work: &Work<'_>, name: &str, config: &video::Config) -> Result<Conten
     let (width, height) = rendition.map_or((0, 0), |rendition| (rendition.width, rendition.height));
     let short = |size: u32| u16::try_from(size).map_err(|_| Failure::permanent("the picture is too large for MP4"));
     let (entry, config) = (config.entry, config.record.clone());
-    Ok(Content::Video { entry, config, width: short(width)?, height: short(height)?, colour: BT709 })
+    let (colour, hdr) = match (rendition.map(|rendition| rendition.range), &work.media.video) {
+        (None | Some(DynamicRange::Sdr), _) | (_, None) => (BT709, (None, None)),
+        (Some(DynamicRange::Pq), Some(video)) => (bt2020(DynamicRange::Pq), (video.mastering, video.light)),
+        (Some(range), Some(_)) => (bt2020(range), (None, None)),
+    };
+    Ok(Content::Video { entry, config, width: short(width)?, height: short(height)?, colour, hdr })
+}
+
+/// The codec string of a rendition. AV1 has to say in it that it is no BT.709 (AV1 in ISO base media, section 5).
+pub fn codec(work: &Work<'_>, name: &str, cutter: &Cutter) -> String {
+    let range = work.plan.video.iter().find(|rendition| rendition.name == name).map(|rendition| rendition.range);
+    let codec = cutter.codec();
+    match range {
+        Some(range @ (DynamicRange::Pq | DynamicRange::Hlg)) if codec.starts_with("av01") => {
+            format!("{codec}.0.110.09.{}.09.0", range.transfer().1)
+        }
+        _ => codec,
+    }
 }
 
 fn sound(work: &Work<'_>, name: &str, config: &[u8]) -> Content {

@@ -54,6 +54,7 @@ pub const HLS_OPTIONS: &[OptionRule] = &[
     OptionRule { name: "container", setting: "hls.container", kind: Kind::Text },
     OptionRule { name: "dash", setting: "hls.dash", kind: Kind::Switch },
     OptionRule { name: "codec", setting: "hls.codec", kind: Kind::Text },
+    OptionRule { name: "hdr", setting: "hls.hdr", kind: Kind::Switch },
     OptionRule { name: "copy", setting: "hls.copy", kind: Kind::Switch },
     OptionRule { name: "two-pass", setting: "hls.two-pass", kind: Kind::Switch },
     OptionRule { name: "quality", setting: "hls.quality", kind: Kind::Text },

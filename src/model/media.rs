@@ -66,10 +66,73 @@ pub struct Video {
     pub transfer: Option<String>,
     /// Colour primaries, if tagged.
     pub primaries: Option<String>,
+    /// What HDR says of the screen it was made on, if it does.
+    pub mastering: Option<Mastering>,
+    /// How bright HDR says it gets, if it does.
+    pub light: Option<Light>,
     /// The length the stream itself declares, in seconds.
     pub declared_seconds: Option<f64>,
     /// Where the timeline of packets begins and what is on it.
     pub timeline: Timeline,
+}
+
+/// How bright and how dark a picture can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DynamicRange {
+    /// As television always was.
+    Sdr,
+    /// HDR by absolute nits (SMPTE ST 2084).
+    Pq,
+    /// HDR as broadcasters have it (ARIB STD-B67).
+    Hlg,
+}
+
+impl DynamicRange {
+    /// `VIDEO-RANGE` in playlists.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sdr => "SDR",
+            Self::Pq => "PQ",
+            Self::Hlg => "HLG",
+        }
+    }
+
+    /// ffmpeg's name of the transfer, and its number (ISO/IEC 23091-2).
+    pub fn transfer(self) -> (&'static str, u16) {
+        match self {
+            Self::Sdr => ("bt709", 1),
+            Self::Pq => ("smpte2084", 16),
+            Self::Hlg => ("arib-std-b67", 18),
+        }
+    }
+}
+
+impl Video {
+    /// The range of its transfer function.
+    pub fn dynamic_range(&self) -> DynamicRange {
+        let is = |range: &DynamicRange| self.transfer.as_deref() == Some(range.transfer().0);
+        [DynamicRange::Pq, DynamicRange::Hlg].into_iter().find(is).unwrap_or(DynamicRange::Sdr)
+    }
+}
+
+/// The screen on which a film in HDR was made (SMPTE ST 2086).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mastering {
+    /// Green, blue and red, each as x and y in steps of 0.00002.
+    pub primaries: [(u16, u16); 3],
+    /// White, in the same steps.
+    pub white: (u16, u16),
+    /// Most and least nits, in steps of 0.0001.
+    pub luminance: (u32, u32),
+}
+
+/// How bright a film in HDR gets (CTA-861.3), in nits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Light {
+    /// Its brightest pixel.
+    pub pixel: u16,
+    /// Its brightest picture, on average.
+    pub picture: u16,
 }
 
 /// Where a track of text is.

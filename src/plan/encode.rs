@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::model::media::{Place, Video};
+use crate::model::media::{DynamicRange, Light, Mastering, Place, Video};
 use crate::plan::audio::{AudioRendition, CHANNELS, SAMPLE_RATE};
 use crate::plan::filter;
 use crate::plan::hls::HlsPlan;
@@ -127,7 +127,7 @@ pub fn piece(
             let kbps = f64::from(rendition.max_kbps) * settings.profile.rate * most;
             arguments.extend(["-level".into(), level::h264(rendition, plan.grid.rate.as_f64(), kbps).into()]);
         }
-        arguments.extend(encoder(piece, rendition, (settings, share), pass));
+        arguments.extend(encoder(piece, (rendition, video), (settings, share), pass));
         let statistics = statistics(folder, piece.chunk, number);
         match pass {
             Pass::Only | Pass::Look => {}
@@ -333,7 +333,12 @@ fn seek(video: &Video, container: &str, plan: &HlsPlan, piece: &Piece) -> f64 {
     key.copied().unwrap_or(plan.start) - BEFORE_KEY_FRAME
 }
 
-fn encoder(piece: &Piece, rendition: &Rendition, (settings, share): (&HlsSettings, f64), pass: Pass) -> Vec<OsString> {
+fn encoder(
+    piece: &Piece,
+    (rendition, video): (&Rendition, &Video),
+    (settings, share): (&HlsSettings, f64),
+    pass: Pass,
+) -> Vec<OsString> {
     let Rendition { crf, max_kbps, .. } = rendition;
     let max_kbps = f64::from(*max_kbps) * settings.profile.rate * share;
     let profile = &settings.profile;
@@ -344,6 +349,9 @@ fn encoder(piece: &Piece, rendition: &Rendition, (settings, share): (&HlsSetting
         Pass::First | Pass::Second => format!("-b:v {:.0}k", max_kbps * 0.9),
     };
     let (maxrate, buffer) = (format!("{max_kbps:.0}k"), format!("{:.0}k", max_kbps * 2.0));
+    let is_hdr = rendition.range != DynamicRange::Sdr;
+    let (pixels, gamut, matrix) =
+        if is_hdr { ("yuv420p10le", "bt2020", "bt2020nc") } else { ("yuv420p", "bt709", "bt709") };
     let mut arguments = match rendition.codec {
         Codec::H264 => words(&format!(
             "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -profile:v high -pix_fmt yuv420p -bf 3 -g {}",
@@ -352,28 +360,78 @@ fn encoder(piece: &Piece, rendition: &Rendition, (settings, share): (&HlsSetting
         )),
         // One thread as the others have, closed groups, no note of its settings, and the delay of x264.
         Codec::Hevc => words(&format!(
-            "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -profile:v main -pix_fmt yuv420p -g {} \
+            "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -profile:v {} -pix_fmt {pixels} -g {} \
              -forced-idr 1 -tag:v hvc1 -x265-params \
-             pools=none:frame-threads=1:open-gop=0:bframes=3:b-pyramid=1:info=0:log-level=error",
+             pools=none:frame-threads=1:open-gop=0:bframes=3:b-pyramid=1:info=0:log-level=error{}",
             profile.preset,
-            group(piece)
+            if is_hdr { "main10" } else { "main" },
+            group(piece),
+            hdr_x265(rendition.range, video)
         )),
         // It takes key frames at equal distances and no orders.
         Codec::Av1 => words(&format!(
-            "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -pix_fmt yuv420p -g {} -svtav1-params lp=1",
+            "-preset {} {quality} -maxrate {maxrate} -bufsize {buffer} -pix_fmt {pixels} -g {} -svtav1-params lp=1{}",
             svt_preset(&profile.preset),
-            common_group(piece)
+            common_group(piece),
+            hdr_svt(rendition.range, video)
         )),
     };
     if rendition.codec != Codec::Av1 {
         let keys: Vec<String> = piece.key_frames.iter().map(|key| format!("eq(n,{key})")).collect();
         arguments.extend(["-force_key_frames".into(), format!("expr:{}", keys.join("+")).into()]);
     }
-    arguments.extend(words("-color_range tv -color_primaries bt709 -color_trc bt709 -colorspace bt709"));
+    let transfer = rendition.range.transfer().0;
+    arguments
+        .extend(words(&format!("-color_range tv -color_primaries {gamut} -color_trc {transfer} -colorspace {matrix}")));
     if rendition.codec == Codec::H264 && !profile.x264.is_empty() {
         arguments.extend(["-x264-params".into(), (&profile.x264).into()]);
     }
     arguments
+}
+
+/// What HDR10 says of itself, in x265's words: steps of 0.00002 and of 0.0001 nits.
+fn hdr_x265(range: DynamicRange, video: &Video) -> String {
+    let mut text = String::new();
+    if range != DynamicRange::Pq {
+        return text;
+    }
+    if let Some(Mastering { primaries: [green, blue, red], white, luminance }) = video.mastering {
+        text = format!(
+            ":master-display=G({},{})B({},{})R({},{})WP({},{})L({},{})",
+            green.0, green.1, blue.0, blue.1, red.0, red.1, white.0, white.1, luminance.0, luminance.1
+        );
+    }
+    if let Some(Light { pixel, picture }) = video.light {
+        write!(text, ":max-cll={pixel},{picture}").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+/// The same in SVT-AV1's words: parts of one, and nits.
+fn hdr_svt(range: DynamicRange, video: &Video) -> String {
+    let mut text = String::from(if range == DynamicRange::Sdr { "" } else { ":enable-hdr=1" });
+    if range != DynamicRange::Pq {
+        return text;
+    }
+    if let Some(Mastering { primaries: [green, blue, red], white, luminance }) = video.mastering {
+        let point = |(x, y): (u16, u16)| format!("({:.5},{:.5})", f64::from(x) / 5e4, f64::from(y) / 5e4);
+        let nits = |steps: u32| f64::from(steps) / 1e4;
+        write!(
+            text,
+            ":mastering-display=G{}B{}R{}WP{}L({:.4},{:.4})",
+            point(green),
+            point(blue),
+            point(red),
+            point(white),
+            nits(luminance.0),
+            nits(luminance.1)
+        )
+        .expect("writing to a string cannot fail");
+    }
+    if let Some(Light { pixel, picture }) = video.light {
+        write!(text, ":content-light={pixel},{picture}").expect("writing to a string cannot fail");
+    }
+    text
 }
 
 /// The most frames from one key frame of a piece to the next.

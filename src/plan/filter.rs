@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::media::Video;
+use crate::model::media::{DynamicRange, Video};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::Rendition;
 use crate::plan::piece::Piece;
@@ -58,7 +58,7 @@ pub fn graph(
 /// Turns a picture upright and brings it to the size and colours of `rendition`.
 pub fn set_upright(video: &Video, rendition: &Rendition) -> String {
     let turned = upright(video).trim_start_matches(',');
-    let scaled = first_scale(video, rendition.width, rendition.height);
+    let scaled = to_sdr(video, rendition.width, rendition.height);
     if turned.is_empty() { scaled.trim_start_matches(',').to_owned() } else { format!("{turned}{scaled}") }
 }
 
@@ -75,29 +75,76 @@ fn upright(video: &Video) -> &'static str {
     }
 }
 
+/// A chain of scalers for SDR and one for HDR, as far as they are wanted. Each begins with the largest of its
+/// renditions, so that what is made of one does not depend on which others are.
 fn cascade(video: &Video, renditions: &[Rendition], wanted: (usize, usize)) -> String {
+    let members = |hdr: bool| {
+        let of_range =
+            |number: &usize| renditions.get(*number).is_some_and(|one| (one.range != DynamicRange::Sdr) == hdr);
+        let mut members: Vec<usize> = (0..wanted.1).filter(of_range).collect();
+        let used = members.iter().rposition(|number| *number >= wanted.0).map_or(0, |last| last + 1);
+        members.truncate(used);
+        members
+    };
+    let (sdr, hdr) = (members(false), members(true));
+    if sdr.is_empty() || hdr.is_empty() {
+        return chain(video, renditions, &[sdr, hdr].concat(), wanted.0);
+    }
+    let chain = |members: &[usize]| chain(video, renditions, members, wanted.0);
+    format!(",split=2[sdr][hdr];[sdr]null{};[hdr]null{}", chain(&sdr), chain(&hdr))
+}
+
+fn chain(video: &Video, renditions: &[Rendition], members: &[usize], first: usize) -> String {
     let mut text = String::new();
-    for (number, rendition) in renditions.iter().enumerate().take(wanted.1) {
+    let mut before = None;
+    for &number in members {
+        let Some(rendition) = renditions.get(number) else { continue };
         let Rendition { width, height, .. } = rendition;
-        if number == 0 {
-            text.push_str(&first_scale(video, *width, *height));
-        } else {
-            write!(text, ";[b{}]scale={width}:{height}:flags=bicubic", number - 1)
-                .expect("writing to a string cannot fail");
+        match before {
+            None => text.push_str(&first_scale(video, rendition)),
+            Some(before) => write!(text, ";[b{before}]scale={width}:{height}:flags=bicubic")
+                .expect("writing to a string cannot fail"),
         }
         text.push_str(",setsar=1");
-        let outputs = match (number >= wanted.0, number + 1 < wanted.1) {
+        let outputs = match (number >= first, members.last() != Some(&number)) {
             (true, true) => format!(",split=2[v{number}][b{number}]"),
             (true, false) => format!("[v{number}]"),
             (false, _) => format!("[b{number}]"),
         };
         text.push_str(&outputs);
+        before = Some(number);
     }
     text
 }
 
+fn first_scale(video: &Video, rendition: &Rendition) -> String {
+    let Rendition { width, height, range, .. } = rendition;
+    match range {
+        DynamicRange::Sdr => to_sdr(video, *width, *height),
+        DynamicRange::Pq | DynamicRange::Hlg => in_hdr(video, *width, *height, range.transfer().0),
+    }
+}
+
+/// To the size of the largest rendition, 10 bits 4:2:0, BT.2020, limited range; how bright it is stays.
+fn in_hdr(video: &Video, width: u32, height: u32, transfer: &str) -> String {
+    let range = if full_range(video) { "pc" } else { "tv" };
+    let scale = format!(",scale={width}:{height}:flags=bicubic");
+    let tags = format!("setparams=range=tv:color_primaries=bt2020:color_trc={transfer}:colorspace=bt2020nc");
+    let (primaries, matrix) = (video.primaries.as_deref(), video.matrix.as_deref());
+    if primaries.is_none_or(|tag| tag == "bt2020") && matrix.is_none_or(|tag| tag == "bt2020nc") {
+        let same = "in_color_matrix=bt2020:out_color_matrix=bt2020";
+        return format!("{scale}:{same}:in_range={range}:out_range=tv,format=yuv420p10le,{tags}");
+    }
+    format!(
+        "{scale},setparams=range={range}:color_primaries={}:color_trc={transfer}:colorspace={},\
+         zscale=primaries=bt2020:transfer={transfer}:matrix=bt2020nc:range=tv,format=yuv420p10le,{tags}",
+        primaries.unwrap_or("bt2020"),
+        matrix.unwrap_or("bt2020nc")
+    )
+}
+
 /// To the size of the largest rendition, 8 bits 4:2:0, BT.709, limited range.
-fn first_scale(video: &Video, width: u32, height: u32) -> String {
+fn to_sdr(video: &Video, width: u32, height: u32) -> String {
     const TAGS: &str = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709";
     let range = if full_range(video) { "pc" } else { "tv" };
     let scale = format!(",scale={width}:{height}:flags=bicubic");
@@ -175,9 +222,14 @@ mod tests {
     use crate::plan::settings::Codec;
 
     fn graph_of(video: &Video) -> String {
+        graph_in(video, 1)
+    }
+
+    fn graph_in(video: &Video, codecs: usize) -> String {
         let grid = Grid::new(Rational::new(25, 1).unwrap(), 20.0, 6.0);
         {
-            let renditions = ladder::ladder(video, &ladder::tests::rungs(), &[Codec::H264]);
+            let renditions =
+                ladder::ladder(video, &ladder::tests::rungs(), &[Codec::H264, Codec::Hevc][..codecs], true);
             let piece = Piece { chunk: 1, number: 0, first_frame: 150, frames: 150, key_frames: vec![0] };
             graph(video, &grid, &piece, 0.5, (&renditions, (0, renditions.len())))
         }
@@ -208,6 +260,15 @@ mod tests {
         let graph = graph_of(&hdr);
         assert!(graph.contains("color_primaries=bt2020:") && graph.contains("peak=4.926"), "{graph}");
         assert!(graph.contains("bwdif"), "{graph}");
+        let both = graph_in(&hdr, 2);
+        assert!(
+            both.contains(",split=2[sdr][hdr];[sdr]null,scale=1920:1080:") && both.contains("peak=4.926"),
+            "{both}"
+        );
+        let kept = ";[hdr]null,scale=1920:1080:flags=bicubic:in_color_matrix=bt2020:out_color_matrix=bt2020:\
+                    in_range=tv:out_range=tv,format=yuv420p10le,setparams=range=tv:color_primaries=bt2020:\
+                    color_trc=smpte2084:colorspace=bt2020nc,setsar=1,split=2[v1][b1];[b1]scale=1280:720:flags=bicubic";
+        assert!(both.contains(kept), "{both}");
     }
 
     #[test]

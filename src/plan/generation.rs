@@ -54,6 +54,7 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
     text.extend(wishes.into_iter().filter(|wish| wish.1).map(|wish| wish.0));
     if settings.codecs != [Codec::H264] {
         text.extend(settings.codecs.iter().map(|codec| format!("codec {}\n", codec.name())));
+        text.push_str(if settings.keep_hdr { "hdr\n" } else { "no-hdr\n" });
     }
     if let Some(encryption) = &settings.encryption {
         let key = fingerprint(&encryption.master_key);

@@ -82,7 +82,7 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
         let (video, shares, extras) = (Vec::new(), Vec::new(), u64::from(settings.dash));
         return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras, warnings });
     };
-    let video = ladder(picture, &settings.rungs, &settings.codecs);
+    let video = ladder(picture, &settings.rungs, &settings.codecs, settings.keep_hdr);
     let edges = match (not_copied, video.first()) {
         (None, Some(largest)) => copy::edges(picture, largest, (rate, start, grid.frames), settings),
         (because, _) => Err(because.unwrap_or_default()),
@@ -283,6 +283,7 @@ pub(crate) mod tests {
             container: Container::Ts,
             dash: false,
             codecs: vec![Codec::H264],
+            keep_hdr: true,
             audio: Wanted::All,
             subtitles: Wanted::All,
             loudness: None,

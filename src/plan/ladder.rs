@@ -1,6 +1,6 @@
 //! Which renditions a source gets, and their sizes.
 
-use crate::model::media::Video;
+use crate::model::media::{DynamicRange, Video};
 use crate::plan::settings::{Codec, Rung};
 
 /// A source within this factor of a rung counts as that rung, at its own size:
@@ -14,6 +14,8 @@ pub struct Rendition {
     pub name: String,
     /// Its codec.
     pub codec: Codec,
+    /// Its dynamic range.
+    pub range: DynamicRange,
     /// Width in pixels, even.
     pub width: u32,
     /// Height in pixels, even.
@@ -37,22 +39,34 @@ pub fn upright_size(video: &Video) -> (f64, f64) {
 /// which the picture is fitted: so a wide film of 1920x800 is a 1080p film.
 /// Nothing is ever blown up; a source below every rung gets the lowest at its
 /// own size.
-pub fn ladder(video: &Video, rungs: &[Rung], codecs: &[Codec]) -> Vec<Rendition> {
-    sizes(video, rungs).iter().flat_map(|one| codecs.iter().map(|codec| one.in_codec(*codec))).collect()
+///
+/// HDR is kept by the codecs that have ten bits, if it is to be. Then there is SDR too, for who has no such
+/// screen: by H.264, or by the first of the others.
+pub fn ladder(video: &Video, rungs: &[Rung], codecs: &[Codec], keep_hdr: bool) -> Vec<Rendition> {
+    let range = if keep_hdr { video.dynamic_range() } else { DynamicRange::Sdr };
+    let is_kept = |codec: Codec| codec != Codec::H264 && range != DynamicRange::Sdr;
+    let sdr = if codecs.iter().all(|codec| is_kept(*codec)) { codecs.first() } else { None };
+    let in_range = |codec: &Codec| (*codec, if is_kept(*codec) { range } else { DynamicRange::Sdr });
+    let mut kinds: Vec<(Codec, DynamicRange)> = codecs.iter().map(in_range).collect();
+    kinds.extend(sdr.map(|codec| (*codec, DynamicRange::Sdr)));
+    sizes(video, rungs).iter().flat_map(|one| kinds.iter().map(|kind| one.of_kind(*kind))).collect()
 }
 
 impl Rendition {
     /// The same size in another codec. HEVC and AV1 take fewer bits for the same
     /// quality, and count it on scales of their own.
-    fn in_codec(&self, codec: Codec) -> Self {
-        let (name, crf, share) = match codec {
+    fn of_kind(&self, (codec, range): (Codec, DynamicRange)) -> Self {
+        let (mut name, crf, share) = match codec {
             Codec::H264 => (self.name.clone(), self.crf, 1.0),
             Codec::Hevc => (format!("{}-hevc", self.name), (self.crf + 3.5).min(51.0), 0.7),
             Codec::Av1 => (format!("{}-av1", self.name), (self.crf * 1.3 + 7.0).min(63.0), 0.6),
         };
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a u32")]
         let max_kbps = (f64::from(self.max_kbps) * share).ceil() as u32;
-        Self { name, codec, crf, max_kbps, ..self.clone() }
+        if range != DynamicRange::Sdr {
+            name.push_str("-hdr");
+        }
+        Self { name, codec, range, crf, max_kbps, ..self.clone() }
     }
 }
 
@@ -89,6 +103,7 @@ fn rendition(video: &Video, rung: &Rung, factor: f64) -> Rendition {
     Rendition {
         name: rung.name.clone(),
         codec: Codec::H264,
+        range: DynamicRange::Sdr,
         width: even(width * factor, width),
         height: even(height * factor, height),
         crf: rung.crf,
@@ -133,6 +148,8 @@ pub(crate) mod tests {
             matrix: None,
             transfer: None,
             primaries: None,
+            mastering: None,
+            light: None,
             declared_seconds: None,
             timeline: Timeline::default(),
         }
@@ -146,7 +163,7 @@ pub(crate) mod tests {
 
     #[track_caller]
     fn check(video: &Video, expected: &[(&str, u32, u32)]) {
-        let renditions = ladder(video, &rungs(), &[Codec::H264]);
+        let renditions = ladder(video, &rungs(), &[Codec::H264], true);
         let found: Vec<_> = renditions.iter().map(|one| (one.name.as_str(), one.width, one.height)).collect();
         assert_eq!(found, expected);
     }
@@ -168,6 +185,22 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn hdr_is_kept_where_it_can_be_and_never_alone() {
+        let hdr = Video { transfer: Some("smpte2084".into()), ..video(640, 360) };
+        let check = |codecs: &[Codec], keep: bool, expected: &[(&str, DynamicRange)]| {
+            let made = ladder(&hdr, &rungs(), codecs, keep);
+            let found: Vec<_> = made.iter().map(|one| (one.name.as_str(), one.range)).collect();
+            assert_eq!(found, expected);
+        };
+        let (sdr, pq) = (DynamicRange::Sdr, DynamicRange::Pq);
+        check(&[Codec::H264], true, &[("360p", sdr)]);
+        check(&[Codec::H264, Codec::Hevc], true, &[("360p", sdr), ("360p-hevc-hdr", pq)]);
+        check(&[Codec::Hevc], true, &[("360p-hevc-hdr", pq), ("360p-hevc", sdr)]);
+        check(&[Codec::Av1, Codec::Hevc], true, &[("360p-av1-hdr", pq), ("360p-hevc-hdr", pq), ("360p-av1", sdr)]);
+        check(&[Codec::Hevc], false, &[("360p-hevc", sdr)]);
+    }
+
+    #[test]
     fn wide_films_are_not_halved() {
         check(&video(1920, 800), &[("1080p", 1920, 800), ("720p", 1280, 534), ("360p", 640, 266)]);
         check(&video(1916, 1076), &[("1080p", 1916, 1076), ("720p", 1280, 718), ("360p", 640, 360)]);
@@ -175,7 +208,7 @@ pub(crate) mod tests {
 
     #[test]
     fn every_codec_has_a_ladder_of_its_own() {
-        let made = ladder(&video(1280, 720), &rungs(), &[Codec::H264, Codec::Hevc]);
+        let made = ladder(&video(1280, 720), &rungs(), &[Codec::H264, Codec::Hevc], true);
         let found: Vec<_> = made.iter().map(|one| (one.name.as_str(), one.codec, one.max_kbps)).collect();
         assert_eq!(
             found,

@@ -52,7 +52,7 @@ mod tests {
 
     #[track_caller]
     fn check(width: u32, height: u32, fps: f64, kbps: f64, expected: &str) {
-        let rendition = ladder(&tests::video(width, height), &tests::rungs(), &[Codec::H264]).remove(0);
+        let rendition = ladder(&tests::video(width, height), &tests::rungs(), &[Codec::H264], true).remove(0);
         let rendition = Rendition { width, height, ..rendition };
         assert_eq!(h264(&rendition, fps, kbps), expected);
     }

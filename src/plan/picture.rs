@@ -5,11 +5,12 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::model::media::Video;
+use crate::model::media::{DynamicRange, Video};
 use crate::plan::encode::{file, opening, reading, words};
 use crate::plan::filter;
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Rendition;
+use crate::plan::settings::Codec;
 
 /// A sheet has so many pictures beside and below one another.
 const SIDE: u64 = 5;
@@ -138,7 +139,8 @@ fn deinterlaced(video: &Video) -> &'static str {
 /// Upright, of the wanted size, SDR, and in the colours that JPEG has: BT.601, full range.
 fn still(video: &Video, (width, height): (u32, u32)) -> String {
     let name = String::new();
-    let rendition = Rendition { name, codec: crate::plan::settings::Codec::H264, width, height, crf: 0.0, max_kbps: 0 };
+    let (codec, range) = (Codec::H264, DynamicRange::Sdr);
+    let rendition = Rendition { name, codec, range, width, height, crf: 0.0, max_kbps: 0 };
     let upright = filter::set_upright(video, &rendition);
     format!("{upright},scale=in_color_matrix=bt709:out_color_matrix=bt601:in_range=tv:out_range=pc,format=yuvj420p")
 }

@@ -35,6 +35,8 @@ pub struct HlsSettings {
     pub dash: bool,
     /// The codecs of the picture, a ladder for each.
     pub codecs: Vec<Codec>,
+    /// Keep HDR in the codecs that have ten bits, with SDR beside it.
+    pub keep_hdr: bool,
     /// Loudness that every track of sound gets, in LUFS.
     pub loudness: Option<f64>,
     /// Playlists of key frames, for fast forward.

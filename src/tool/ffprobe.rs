@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::format::looks::{HEAD, Looks, looks};
 use crate::model::failure::Failure;
-use crate::model::media::{Audio, Media, Place, Text, Timeline, Video};
+use crate::model::media::{Audio, DynamicRange, Media, Place, Text, Timeline, Video};
 use crate::model::rational::Rational;
 use crate::plan::encode::{DECODERS, DEMUXERS, file};
 use crate::plan::hls;
 use crate::plan::settings::Limits;
 use crate::tool::child::{ChildError, Ended, Order, Output, run};
+use crate::tool::hdr::{Frames, SideData};
 
 /// A file that cannot be read in this time is on a disk that hangs.
 const SILENCE: Duration = Duration::from_mins(2);
@@ -41,7 +42,10 @@ pub async fn probe(ffprobe: &Path, path: &Path, limits: &Limits, cancel: &Cancel
         return Err(Failure::permanent(format!("the file has {many} streams, more than {most}"))
             .hint("if that is right, raise `limits.streams` in the settings"));
     }
-    let media = media(header, packets);
+    let mut media = media(header, packets);
+    if let Some(video) = media.video.as_mut().filter(|video| video.dynamic_range() == DynamicRange::Pq) {
+        complete_hdr(ffprobe, path, limits.pixels, video, cancel).await?;
+    }
     // An animation of one picture is none.
     if media.container == "gif" && media.video.as_ref().is_some_and(|video| video.timeline.times.len() < 2) {
         return Err(Failure::permanent("the file is a still image (GIF), not a video"));
@@ -106,12 +110,6 @@ struct Stream {
     side_data_list: Vec<SideData>,
 }
 
-#[derive(Deserialize)]
-struct SideData {
-    displaymatrix: Option<String>,
-    rotation: Option<f64>,
-}
-
 /// Packets of one stream.
 #[derive(Default)]
 struct Packets {
@@ -151,6 +149,32 @@ async fn header(ffprobe: &Path, path: &Path, pixels: u64, cancel: &CancellationT
         return Err(refused(&ended, path, pixels).await);
     }
     serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
+}
+
+/// What HDR10 says of itself stands in the header, or in the first picture.
+async fn complete_hdr(
+    ffprobe: &Path,
+    path: &Path,
+    pixels: u64,
+    video: &mut Video,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let index = video.index.to_string();
+    let what = ["-select_streams", &index, "-read_intervals", "%+#1", "-show_frames", "-of", "json=compact=1"];
+    let mut json = String::new();
+    let collect = |output, line: &str| {
+        if output == Output::Out && json.len() < 1 << 20 {
+            json.push_str(line);
+        }
+        true
+    };
+    run(&order(ffprobe, path, pixels, &what), cancel, collect).await.map_err(child_failure)?;
+    // A picture that cannot be read is found by others.
+    let frames = serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default();
+    let said: Vec<&SideData> = frames.iter().flat_map(|frame| &frame.side_data_list).collect();
+    video.mastering = video.mastering.or_else(|| said.iter().find_map(|data| data.mastering()));
+    video.light = video.light.or_else(|| said.iter().find_map(|data| data.light()));
+    Ok(())
 }
 
 /// Reads every packet's stream, times and flags; a film of three hours has a million.
@@ -294,6 +318,8 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         matrix: known(stream.color_space),
         transfer: known(stream.color_transfer),
         primaries: known(stream.color_primaries),
+        mastering: stream.side_data_list.iter().find_map(SideData::mastering),
+        light: stream.side_data_list.iter().find_map(SideData::light),
         declared_seconds: seconds(stream.duration.as_deref()),
         timeline: Timeline { end, spans: spans(&packets), times: packets.times, keys: packets.keys },
     }
@@ -361,13 +387,13 @@ fn usual_interval(times: &[f64]) -> f64 {
 /// determinant of a, b, c, d is a mirror. A mirror and then a turn by θ is
 /// a = -cos θ, b = -sin θ.
 fn orientation(side_data: &SideData) -> Option<(u32, bool)> {
-    let matrix = side_data.displaymatrix.as_deref()?;
+    let (matrix, rotation) = side_data.matrix()?;
     let numbers: Vec<f64> =
         matrix.split_whitespace().filter(|word| !word.ends_with(':')).filter_map(|word| word.parse().ok()).collect();
     let (a, b, c, d) = (*numbers.first()?, *numbers.get(1)?, *numbers.get(3)?, *numbers.get(4)?);
     let mirrored = a * d - b * c < 0.0;
     // ffprobe counts counter-clockwise; of a mirrored picture it measures the second axis.
-    let turned = if mirrored { (-b).atan2(-a).to_degrees() } else { -side_data.rotation? };
+    let turned = if mirrored { (-b).atan2(-a).to_degrees() } else { -rotation };
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "rounded to quarters of a circle")]
     let quarters = (turned / 90.0).round().rem_euclid(4.0) as u32;
     Some((quarters * 90, mirrored))
@@ -423,6 +449,8 @@ async fn begins_as_mp4(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -463,7 +491,8 @@ mod tests {
 
     #[track_caller]
     fn check(matrix: &str, rotation: f64, expected: (u32, bool)) {
-        let side_data = SideData { displaymatrix: Some(matrix.into()), rotation: Some(rotation) };
+        let side_data = json!({ "displaymatrix": matrix, "rotation": rotation });
+        let side_data = serde_json::from_value(side_data).unwrap();
         assert_eq!(orientation(&side_data), Some(expected));
     }
 

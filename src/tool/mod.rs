@@ -6,6 +6,7 @@ pub mod child;
 pub mod ffmpeg;
 pub mod ffprobe;
 pub mod find;
+mod hdr;
 pub mod heif;
 pub mod reaper;
 pub mod ytdlp;

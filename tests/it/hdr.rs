@@ -24,7 +24,8 @@ fn film(transfer: &str, told: &str) -> PathBuf {
     media::make("mp4", &arguments)
 }
 
-const TOLD: &str = ":master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400";
+const TOLD: &str =
+    ":master-display=G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,50):max-cll=1000,400";
 
 fn probe(playlist: &Path, arguments: &[&str]) -> Value {
     let usual = ["-v", "error", "-select_streams", "v:0", "-of", "json"];
@@ -45,7 +46,8 @@ fn means(file: &Path) -> Vec<f64> {
         file,
         &["-map", "0:v:0", "-frames:v", "5", "-vf", "scale=4:4:flags=area,format=yuv444p10le", "-f", "rawvideo", "-"],
     );
-    let values: Vec<f64> = bytes.chunks_exact(2).map(|pair| f64::from(u16::from_le_bytes([pair[0], pair[1]]))).collect();
+    let values: Vec<f64> =
+        bytes.chunks_exact(2).map(|pair| f64::from(u16::from_le_bytes([pair[0], pair[1]]))).collect();
     values.chunks_exact(16).map(|plane| plane.iter().sum::<f64>() / 16.0).collect()
 }
 

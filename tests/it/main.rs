@@ -12,6 +12,7 @@ mod cli;
 mod copy;
 mod corpus;
 mod extras;
+mod hdr;
 mod inputs;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate;

@@ -67,7 +67,9 @@ async fn decode(
     let mut read = (None, None);
     let ended = run(&order, cancel, |output, line| {
         if output == Output::Out {
-            let count = line.rsplit_once("nb_read_frames=").and_then(|(_, count)| count.parse::<u64>().ok());
+            // What HDR says of itself comes behind the count.
+            let count = line.rsplit_once("nb_read_frames=").and_then(|(_, rest)| rest.split('|').next());
+            let count = count.and_then(|count| count.parse::<u64>().ok());
             if line.contains("codec_type=video") {
                 read.0 = read.0.or(count);
             } else if line.contains("codec_type=audio") {
