@@ -91,13 +91,9 @@ mod tests {
 
     #[test]
     fn another_segment_is_cut_once() {
-        let often: Vec<f64> = (0..20).map(f64::from).collect();
-        let media = media(20.0, |_| true);
-        let plan = hls::plan(&media, &settings()).unwrap();
-        let timeline = Timeline { keys: often, ..media.video.unwrap().timeline };
-        let pieces = pieces(&plan, &timeline, &plan.grid.chunk(1), &settings());
-        let pieces: Vec<_> = pieces.iter().map(|piece| (piece.first_frame, piece.frames)).collect();
-        assert_eq!(pieces, [(150, 50), (200, 100)]);
+        let often: Vec<f64> = (0..10).map(f64::from).collect();
+        let settings = HlsSettings { segment_seconds: 3.0, key_frame_seconds: 1.0, ..settings() };
+        assert_eq!(of(1, &settings, &often), [(75, 25, vec![0]), (100, 50, vec![0, 25])]);
     }
 
     #[test]
