@@ -41,7 +41,7 @@ def makespan_text(found):
     lines = [
         "## A list of videos over a thin line",
         "",
-        f"{found['clips']} clips of 6 to 13 s from a local HTTP server whose line has a fixed rate. The bound is",
+        f"{found['clips']} clips of {found.get('lengths', '4 to 10 s')} from a local HTTP server whose line has a fixed rate. The bound is",
         "max(T_io, T_cpu): the time to fetch the files with nothing else to do, and the time to make the same",
         "packages from files on disk, both measured in the same run.",
         "",
@@ -119,14 +119,17 @@ def small_text(help_ms, memory):
 
 
 def header(found):
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
     versions = measure.versions()
+    commits = {}
+    for name, part in found.items():
+        commits.setdefault(part.get("commit", "7776077 or before"), []).append(name)
     return [
         "# Measured",
         "",
         "Written by `make bench`; do not edit.",
         "",
-        f"* {datetime.date.today().isoformat()}, commit {commit}, {sum(part['minutes'] for part in found.values()):.0f} minutes",
+        f"* {datetime.date.today().isoformat()}, {sum(part['minutes'] for part in found.values()):.0f} minutes; "
+        + "; ".join(f"commit {commit}: {', '.join(names)}" for commit, names in commits.items()),
         f"* Machine: {measure.machine()}; load average when a part began: "
         + ", ".join(f"{name} {part['load']:.1f}" for name, part in found.items()),
         f"* Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
@@ -168,6 +171,12 @@ ROUNDS = 3
 SAMPLE = 7
 
 
+def commit():
+    """The commit that is checked out."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
+
+
 def found_file(quick):
     return WORK / f"found{'-quick' if quick else ''}.pickle"
 
@@ -179,7 +188,7 @@ def measure_parts(parts, quick):
     for name in parts:
         begun, load = time.monotonic(), os.getloadavg()[0]
         what = PARTS[name](quick)
-        found[name] = {"what": what, "load": load, "minutes": (time.monotonic() - begun) / 60}
+        found[name] = {"what": what, "load": load, "minutes": (time.monotonic() - begun) / 60, "commit": commit()}
         file.write_bytes(pickle.dumps(found))
     return found
 
