@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-#[cfg(any(feature = "stores", feature = "sftp"))]
+#[cfg(feature = "stores")]
 use crate::model::failure::Failure;
 
 /// Fields whose values are never shown.
@@ -58,7 +58,7 @@ impl Fields {
     }
 
     /// The value of a field that has to be there.
-    #[cfg(any(feature = "stores", feature = "sftp"))]
+    #[cfg(feature = "stores")]
     pub(super) fn need(&self, name: &str, where_from: &str) -> Result<String, Failure> {
         self.text(name).ok_or_else(|| {
             Failure::environment(format!("a store of kind `{}` needs its `{name}`", self.kind)).hint(where_from)
