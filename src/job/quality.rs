@@ -43,6 +43,9 @@ type Found = BTreeMap<String, f64>;
 
 /// Sets the factors of `plan` as an earlier run found them for the generation, or finds them and notes them.
 pub async fn choose_once(bench: &Bench<'_>, generation: &str, plan: &mut HlsPlan) -> Result<(), Failure> {
+    if bench.settings.quality.is_none() {
+        return Ok(());
+    }
     let note = bench.folder.join(format!("quality-{generation}.json"));
     let read = tokio::fs::read(&note).await.ok();
     if let Some(found) = read.and_then(|bytes| serde_json::from_slice::<(Found, Vec<String>)>(&bytes).ok()) {

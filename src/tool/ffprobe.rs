@@ -43,7 +43,7 @@ pub async fn probe(ffprobe: &Path, path: &Path, limits: &Limits, cancel: &Cancel
             .hint("if that is right, raise `limits.streams` in the settings"));
     }
     let mut media = media(header, packets);
-    if let Some(video) = media.video.as_mut().filter(|video| video.dynamic_range() == DynamicRange::Pq) {
+    if let Some(video) = media.video.as_mut().filter(|video| is_silent_hdr10(video)) {
         complete_hdr(ffprobe, path, limits.pixels, video, cancel).await?;
     }
     // An animation of one picture is none.
@@ -149,6 +149,11 @@ async fn header(ffprobe: &Path, path: &Path, pixels: u64, cancel: &CancellationT
         return Err(refused(&ended, path, pixels).await);
     }
     serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
+}
+
+/// Whether the header leaves out what HDR10 may say of itself.
+fn is_silent_hdr10(video: &Video) -> bool {
+    video.dynamic_range() == DynamicRange::Pq && (video.mastering.is_none() || video.light.is_none())
 }
 
 /// What HDR10 says of itself stands in the header, or in the first picture.

@@ -85,7 +85,7 @@ impl Trace {
         spans.into_iter().map(|span| span.end(now)).collect()
     }
 
-    /// The span as OTLP's JSON.
+    /// The trace's id, 32 hex digits.
     pub fn id(&self) -> &str {
         &self.id
     }
