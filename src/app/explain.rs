@@ -44,20 +44,17 @@ pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failur
     };
     let planned = async {
         let mut media = ffprobe::probe(&tools.ffprobe, &path, &settings.limits, &cancel).await?;
-        let beside = beside::find(item, &settings.subtitles).await.unwrap_or_default();
-        media.text.extend(beside.files.iter().map(|file| file.text.clone()));
-        media.skipped.extend(beside.skipped);
+        beside::find(item, &settings.subtitles).await.unwrap_or_default().join(&mut media);
         let (mut plan, _) = job::copy::decide(&media, &path, &settings).await?;
         let (cpu, samples) = (super::lanes(config).cpu, folder.join("samples"));
-        let (media_of, settings) = (&media, &settings);
         let bench = Bench {
             ffmpeg: &tools.ffmpeg,
             cpu: (&cpu, item.rank()),
             cancel: &cancel,
             folder: &samples,
             source: &path,
-            media: media_of,
-            settings,
+            media: &media,
+            settings: &settings,
         };
         job::quality::choose(&bench, &mut plan).await?;
         Ok::<_, Failure>((media, plan))
@@ -190,7 +187,7 @@ fn treatment(video: &Video, plan: &HlsPlan) -> Vec<String> {
     if video.pixel_aspect.num() != video.pixel_aspect.den() {
         lines.push(format!("pixels made square: they are {} wide for their height", video.pixel_aspect));
     }
-    if matches!(video.transfer.as_deref(), Some("smpte2084" | "arib-std-b67")) {
+    if video.dynamic_range() != DynamicRange::Sdr {
         let hdr = plan.video.iter().any(|one| one.range != DynamicRange::Sdr);
         let kept = if hdr {
             "HDR is kept where it says so, and tone-mapped elsewhere"

@@ -173,10 +173,10 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
         group.push_str(",SUBTITLES=\"subs\"");
     }
     let sound = Bandwidth { peak: sound.peak + words.peak, average: sound.average + words.average };
-    let ranges = has_hdr(variants);
+    let ranges = video_ranges(variants);
     for variant in variants {
         let Rendition { name, width, height, range, .. } = variant.rendition;
-        let range = if ranges { format!(",VIDEO-RANGE={}", range.name()) } else { String::new() };
+        let range = ranges(*range);
         let mut codecs = variant.codec.to_string();
         if let Some(track) = tracks.first() {
             put(&mut codecs, format_args!(",{}", track.codec));
@@ -207,15 +207,17 @@ pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], 
 }
 
 /// Where there is HDR every variant says its range; SDR alone goes without saying.
-fn has_hdr(variants: &[Variant<'_>]) -> bool {
-    variants.iter().any(|variant| variant.rendition.range != DynamicRange::Sdr)
+fn video_ranges(variants: &[Variant<'_>]) -> impl Fn(DynamicRange) -> String {
+    let said = variants.iter().any(|variant| variant.rendition.range != DynamicRange::Sdr);
+    move |range| if said { format!(",VIDEO-RANGE={}", range.name()) } else { String::new() }
 }
 
 /// The playlists of key frames of the variants that have one.
 fn put_i_frames(text: &mut String, generation: &str, variants: &[Variant<'_>]) {
+    let ranges = video_ranges(variants);
     for variant in variants {
         let Rendition { name, width, height, range, .. } = variant.rendition;
-        let range = if has_hdr(variants) { format!(",VIDEO-RANGE={}", range.name()) } else { String::new() };
+        let range = ranges(*range);
         let Some(bandwidth) = variant.i_frames else { continue };
         put(
             text,

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::model::failure::Failure;
 use crate::model::fault;
+use crate::model::id;
 use crate::model::item::Item;
 use crate::scratch::journal::{self, Object};
 use crate::source::Record;
@@ -125,8 +126,7 @@ pub async fn pointer(id: &str, cx: &Context) -> Result<Option<String>, Failure> 
     let text = String::from_utf8_lossy(&bytes);
     let uri = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
     let generation = uri.and_then(|uri| uri.split_once('/')).map(|(generation, _)| generation);
-    let is_ours = |name: &&str| name.len() == 20 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    Ok(generation.filter(is_ours).map(Into::into))
+    Ok(generation.filter(|name| id::is_generation(name)).map(Into::into))
 }
 
 /// Whether every object of the manifest is there with its size.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::model::failure::Failure;
+use crate::model::id;
 use crate::storage::store::Store;
 use crate::storage::{Stat, Upload};
 
@@ -121,10 +122,7 @@ async fn is_reached(store: &Store, generation: &Generation) -> Result<bool, Fail
 fn place(key: &str) -> Option<(&str, &str)> {
     let mut parts = key.splitn(3, '/');
     let (id, name, _) = (parts.next()?, parts.next()?, parts.next()?);
-    let is_id = id.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric())
-        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    let is_name = name.len() == 20 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    (is_id && is_name).then_some((id, name))
+    (id::check(id) && id::is_generation(name)).then_some((id, name))
 }
 
 impl Generation {

@@ -165,8 +165,7 @@ impl Job<'_> {
     async fn whole(&self, fetched: &Fetched) -> Result<Outcome, Failure> {
         let limits = &self.settings.limits;
         let mut media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
-        media.text.extend(self.beside.files.iter().map(|file| file.text.clone()));
-        media.skipped.extend(self.beside.skipped.iter().cloned());
+        self.beside.join(&mut media);
         let (mut plan, original) = copy::decide(&media, &fetched.path, self.settings).await?;
         let cpu = (&self.cx.lanes.cpu, self.item.rank());
         let (ffmpeg, cancel, source) = (&self.cx.ffmpeg.ffmpeg, &self.cx.stop, &fetched.path);

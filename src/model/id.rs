@@ -14,6 +14,11 @@ pub fn check(id: &str) -> bool {
         && id.bytes().all(allowed)
 }
 
+/// Whether `name` is one that generations have: 20 hex digits.
+pub fn is_generation(name: &str) -> bool {
+    name.len() == 20 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// An id made from a name that may hold anything, and from what makes it unique.
 ///
 /// `slug("Mein Film!.mp4", b"https://…")` is `Mein-Film-1f0c2a9b`.

@@ -8,9 +8,6 @@ use crate::plan::grid::Grid;
 use crate::plan::ladder::Rendition;
 use crate::plan::piece::Piece;
 
-/// Transfers that need tone mapping before 8-bit SDR.
-const HDR: [&str; 2] = ["smpte2084", "arib-std-b67"];
-
 /// Primaries of SDR that are wider than BT.709's: what they mean by red is another red.
 const WIDE: [&str; 3] = ["bt2020", "smpte431", "smpte432"];
 
@@ -149,7 +146,9 @@ fn to_sdr(video: &Video, width: u32, height: u32) -> String {
     let range = if full_range(video) { "pc" } else { "tv" };
     let scale = format!(",scale={width}:{height}:flags=bicubic");
     let tag = |text: &Option<String>, usual: &str| text.clone().unwrap_or_else(|| usual.into());
-    if let Some(transfer) = video.transfer.as_deref().filter(|transfer| HDR.contains(transfer)) {
+    let dynamic = video.dynamic_range();
+    if dynamic != DynamicRange::Sdr {
+        let transfer = dynamic.transfer().0;
         let matrix = tag(&video.matrix, "bt2020nc");
         let primaries = tag(&video.primaries, "bt2020");
         return format!(
@@ -175,8 +174,8 @@ fn to_sdr(video: &Video, width: u32, height: u32) -> String {
 
 /// Whether the colours are right as they are: BT.709 in limited range, with nothing to see through.
 pub fn is_plain(video: &Video) -> bool {
-    let has = |tag: &Option<String>, kinds: &[&str]| tag.as_deref().is_some_and(|tag| kinds.contains(&tag));
-    let other = has(&video.transfer, &HDR) || has(&video.primaries, &WIDE);
+    let wide = video.primaries.as_deref().is_some_and(|primaries| WIDE.contains(&primaries));
+    let other = wide || video.dynamic_range() != DynamicRange::Sdr;
     !other && !video.alpha && !full_range(video) && matrix(video) == "bt709"
 }
 

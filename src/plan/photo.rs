@@ -1,10 +1,12 @@
 //! What is made of a picture: which files are pictures, what is copied as it
 //! is, and in which size the others are written anew.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::plan::encode::{file, words};
 
 /// What pictures are written as, where they are written anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -217,20 +219,19 @@ pub fn heif_arguments(input: &Path, output: &Path) -> Vec<OsString> {
 /// What ffmpeg is told to make an AVIF of raw pixels: one thread, and a speed at which it takes seconds.
 /// `pixels` is ffmpeg's name of their layout; all colours have their full range, as in a JPEG.
 pub fn avif_arguments(input: &Path, pixels: &str, size: (u32, u32), factor: u8, output: &Path) -> Vec<OsString> {
-    let file = |path: &Path| [OsStr::new("file:"), path.as_os_str()].into_iter().collect::<OsString>();
     let layout = if pixels == "gray" { "gray" } else { "yuv420p" };
     let filter = format!("scale=in_range=full:out_range=full:out_color_matrix=smpte170m,format={layout}");
-    let (size, factor) = (format!("{}x{}", size.0, size.1), factor.to_string());
-    let mut arguments: Vec<OsString> = Vec::new();
-    let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-    add(&["-hide_banner", "-nostdin", "-v", "error", "-y", "-protocol_whitelist", "file", "-threads", "1"]);
-    add(&["-f", "rawvideo", "-color_range", "pc", "-pixel_format", pixels, "-video_size", &size, "-i"]);
+    let (width, height) = size;
+    let mut arguments = words(&format!(
+        "-hide_banner -nostdin -v error -y -protocol_whitelist file -threads 1 \
+         -f rawvideo -color_range pc -pixel_format {pixels} -video_size {width}x{height} -i"
+    ));
     arguments.push(file(input));
-    let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-    add(&["-frames:v", "1", "-filter_threads", "1", "-vf", &filter, "-c:v", "libaom-av1", "-threads", "1"]);
-    add(&["-still-picture", "1", "-usage", "allintra", "-cpu-used", "8", "-crf", &factor, "-b:v", "0"]);
-    add(&["-color_range", "pc", "-color_primaries", "bt709", "-color_trc", "iec61966-2-1"]);
-    add(&["-colorspace", "smpte170m", "-f", "avif"]);
+    arguments.extend(words(&format!(
+        "-frames:v 1 -filter_threads 1 -vf {filter} -c:v libaom-av1 -threads 1 \
+         -still-picture 1 -usage allintra -cpu-used 8 -crf {factor} -b:v 0 \
+         -color_range pc -color_primaries bt709 -color_trc iec61966-2-1 -colorspace smpte170m -f avif"
+    )));
     arguments.push(file(output));
     arguments
 }

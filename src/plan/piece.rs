@@ -38,14 +38,14 @@ pub fn pieces(plan: &HlsPlan, timeline: &Timeline, chunk: &Chunk, settings: &Hls
     let is_edge = chunk.number == 0 || chunk.number + 1 == plan.grid.chunks();
     // Two passes share out the bits of a chunk by all of it.
     let divide = chunk.segments == 1 && !settings.two_pass;
-    let middle = keys.len() / 2;
-    let cuts = match (divide, is_edge) {
-        (false, _) => 0..0,
-        (true, true) => 1..keys.len(),
-        (true, false) => middle.max(1)..(middle + 1).min(keys.len()),
-    };
     let near = |key: &&u64| run_up(plan, timeline, chunk.first_frame + **key) <= LONGEST_RUN_UP;
-    let starts: Vec<u64> = [0].iter().chain(keys.get(cuts).unwrap_or_default().iter().filter(near)).copied().collect();
+    let inner = keys.get(1..).unwrap_or_default();
+    let mut starts = vec![0];
+    if divide && is_edge {
+        starts.extend(inner.iter().filter(near));
+    } else if divide {
+        starts.extend(inner.get(inner.len().saturating_sub(1) / 2).filter(near));
+    }
     let ends = starts.iter().skip(1).copied().chain([chunk.frames]);
     let piece = |(number, (&start, end)): (usize, (&u64, u64))| {
         let inside = keys.iter().filter(|key| (start..end).contains(key));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::item::{Item, Locator};
-use crate::model::media::Text;
+use crate::model::media::{Media, Text};
 use crate::plan::language::Wanted;
 use crate::plan::sidecar::{self, Format};
 
@@ -45,6 +45,12 @@ pub struct Sidecar {
 }
 
 impl Beside {
+    /// Adds what it holds to what the film itself holds.
+    pub fn join(&self, media: &mut Media) {
+        media.text.extend(self.files.iter().map(|file| file.text.clone()));
+        media.skipped.extend(self.skipped.iter().cloned());
+    }
+
     /// A digest of all of it; nothing where there is nothing.
     pub fn digest(&self) -> Option<String> {
         let mut hash = Sha256::new();

@@ -1,14 +1,12 @@
 //! Objects of stores: one that is named, or all videos below a prefix.
 
+use crate::model::id;
 use crate::model::item::{Item, Locator, object};
 use crate::storage::folder::is_leftover;
 use crate::storage::open::Stores;
 
 use super::super::name;
 use super::entry::said;
-
-/// Hex digits of the name of a generation.
-const GENERATION: usize = 20;
 
 /// The address of an object as the place that holds it and the key there.
 pub fn split(address: &str) -> (&str, &str) {
@@ -62,10 +60,9 @@ async fn below(place: &str, key: &str, stores: &Stores) -> Result<Option<Vec<Str
 
 /// Whether an object of this key is taken for a video. Hidden names are left out, and packages, which have segments.
 fn is_video(key: &str) -> bool {
-    let generation = |part: &str| part.len() == GENERATION && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     name::is_media(key.as_bytes())
         && !is_leftover(key)
-        && !key.split('/').any(|part| part.starts_with('.') || generation(part))
+        && !key.split('/').any(|part| part.starts_with('.') || id::is_generation(part))
 }
 
 #[cfg(test)]
