@@ -269,27 +269,35 @@ impl Ledger {
     fn stand(&mut self, id: &str, state: State, due: i64, (offset, at): (u64, i64)) {
         self.lift(id);
         let Some(held) = self.jobs.get_mut(id) else { return };
+        held.record.due = due;
+        (held.seen, held.touched) = (offset, at);
+        if state.is_over() {
+            held.record.ended = Some(at);
+        }
+        self.put(id, state);
+        self.touch(id, at);
+    }
+
+    /// Puts a job that was taken out where `state` stands.
+    fn put(&mut self, id: &str, state: State) {
+        let Some(held) = self.jobs.get_mut(id) else { return };
         *self.counts.of(held.record.state) -= 1;
         *self.counts.of(state) += 1;
-        (held.record.state, held.record.due) = (state, due);
-        (held.seen, held.touched) = (offset, at);
-        let id = id.to_owned();
+        held.record.state = state;
         match state {
             State::Waiting => {
                 let rank = rank(held);
                 self.ready.entry(held.place.labels.clone()).or_default().insert(rank);
             }
-            State::Delayed => _ = self.delayed.insert((due, id.clone())),
-            State::Running => _ = self.running.insert(id.clone()),
+            State::Delayed => _ = self.delayed.insert((held.record.due, id.to_owned())),
+            State::Running => _ = self.running.insert(id.to_owned()),
             State::Done | State::Dead | State::Cancelled => {
-                held.record.ended = Some(at);
-                self.over.insert((at, id.clone()));
+                self.over.insert((held.record.ended.unwrap_or(0), id.to_owned()));
             }
         }
         if !state.is_over() {
-            self.open.insert(offset, id.clone());
+            self.open.insert(held.seen, id.to_owned());
         }
-        self.touch(&id, at);
     }
 
     /// Takes a job out of where it stands.
@@ -344,13 +352,7 @@ impl Ledger {
     pub(super) fn mature(&mut self, at: i64) {
         while let Some((_, id)) = self.delayed.first().filter(|(due, _)| *due <= at).cloned() {
             self.lift(&id);
-            let Some(held) = self.jobs.get_mut(&id) else { return };
-            self.counts.delayed -= 1;
-            self.counts.waiting += 1;
-            held.record.state = State::Waiting;
-            let rank = rank(held);
-            self.ready.entry(held.place.labels.clone()).or_default().insert(rank);
-            self.open.insert(held.seen, id.clone());
+            self.put(&id, State::Waiting);
             self.touch(&id, at);
         }
     }

@@ -28,7 +28,7 @@ use crate::model::fault;
 use crate::model::job::Job;
 use crate::model::secret::masked_url;
 use event::{Change, Ending, Pulse, Wish, Word};
-use ledger::{DAY, Outcome, REMEMBERED};
+use ledger::{DAY, Ledger, Outcome, REMEMBERED};
 use link::Link;
 
 /// Times to go for another job when somebody else was faster.
@@ -85,12 +85,23 @@ impl RabbitMq {
         Ok(())
     }
 
+    /// What is known, by now.
+    fn matured(&self) -> MutexGuard<'_, Ledger> {
+        let mut ledger = self.link.ledger();
+        ledger.mature(clock::now());
+        ledger
+    }
+
+    /// What is known, after a look whether the server is there.
+    async fn fresh(&self) -> Result<MutexGuard<'_, Ledger>, QueueError> {
+        self.link.refresh().await?;
+        Ok(self.matured())
+    }
+
     /// The best job that nobody else in this process reaches for.
     fn reach(&self, labels: &[String]) -> Option<Reach<'_>> {
         let mut reached = self.reached();
-        let mut ledger = self.link.ledger();
-        ledger.mature(clock::now());
-        let (id, seen) = ledger.first(labels, &reached)?;
+        let (id, seen) = self.matured().first(labels, &reached)?;
         reached.insert(id.clone());
         Some(Reach { id, seen, queue: self })
     }
@@ -186,24 +197,15 @@ impl Queue for RabbitMq {
     }
 
     async fn get(&self, id: &str) -> Result<Option<Record>, QueueError> {
-        self.link.refresh().await?;
-        let mut ledger = self.link.ledger();
-        ledger.mature(clock::now());
-        Ok(ledger.get(id, self.since()))
+        Ok(self.fresh().await?.get(id, self.since()))
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Record>, QueueError> {
-        self.link.refresh().await?;
-        let mut ledger = self.link.ledger();
-        ledger.mature(clock::now());
-        Ok(ledger.list(filter, self.since()))
+        Ok(self.fresh().await?.list(filter, self.since()))
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {
-        self.link.refresh().await?;
-        let mut ledger = self.link.ledger();
-        ledger.mature(clock::now());
-        Ok(ledger.counts(self.since()))
+        Ok(self.fresh().await?.counts(self.since()))
     }
 
     async fn warnings(&self) -> Result<Vec<String>, QueueError> {

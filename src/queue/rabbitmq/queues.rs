@@ -27,9 +27,12 @@ const PULSES_FILE: i64 = 1_000_000;
 
 /// Makes what is not there yet.
 pub(super) async fn declare_all(connection: &Connection) -> lapin::Result<()> {
-    declare(connection, INBOX, inbox_arguments()).await?;
-    declare(connection, LOG, log_arguments()).await?;
-    declare(connection, PULSES, pulse_arguments()).await
+    let file = |bytes| ("x-stream-max-segment-size-bytes", AMQPValue::LongLongInt(bytes));
+    let log = [("x-max-age", AMQPValue::LongString(LOG_AGE.into())), file(LOG_FILE)];
+    let pulses = [("x-max-length-bytes", AMQPValue::LongLongInt(PULSES_SIZE)), file(PULSES_FILE)];
+    declare(connection, INBOX, arguments("quorum", [])).await?;
+    declare(connection, LOG, arguments("stream", log)).await?;
+    declare(connection, PULSES, arguments("stream", pulses)).await
 }
 
 /// Makes a queue, unless there is one of that name.
@@ -45,24 +48,11 @@ async fn declare(connection: &Connection, name: &str, arguments: FieldTable) -> 
     Ok(())
 }
 
-fn inbox_arguments() -> FieldTable {
+fn arguments<const COUNT: usize>(kind: &str, more: [(&str, AMQPValue); COUNT]) -> FieldTable {
     let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
-    arguments
-}
-
-fn log_arguments() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-    arguments.insert("x-max-age".into(), AMQPValue::LongString(LOG_AGE.into()));
-    arguments.insert("x-stream-max-segment-size-bytes".into(), AMQPValue::LongLongInt(LOG_FILE));
-    arguments
-}
-
-fn pulse_arguments() -> FieldTable {
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-queue-type".into(), AMQPValue::LongString("stream".into()));
-    arguments.insert("x-max-length-bytes".into(), AMQPValue::LongLongInt(PULSES_SIZE));
-    arguments.insert("x-stream-max-segment-size-bytes".into(), AMQPValue::LongLongInt(PULSES_FILE));
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
+    for (name, value) in more {
+        arguments.insert(name.into(), value);
+    }
     arguments
 }
