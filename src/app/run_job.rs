@@ -32,6 +32,7 @@ use crate::scratch::file::Privacy;
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
 use crate::source::{SourceSettings, Sources, list};
+use crate::storage::outage::{Outage, Outages};
 use crate::tool::find;
 
 /// Work folders of jobs that nobody came back for are removed after this long.
@@ -53,6 +54,8 @@ pub struct Workshop {
     album: Lane<Rank>,
     #[cfg(feature = "stores")]
     moving: bulk::Moving,
+    /// Which stores fail, by the number of the job that uses them.
+    outages: Mutex<HashMap<u64, Outages>>,
     /// Work folders that are in use, by job, with what locks them.
     folders: Mutex<HashMap<String, (PathBuf, Lock)>>,
 }
@@ -75,6 +78,7 @@ impl Workshop {
             turns: Arc::default(),
             state,
             album: Lane::new(1),
+            outages: Mutex::default(),
             folders: Mutex::default(),
         })
     }
@@ -107,7 +111,10 @@ impl Workshop {
             Some(Flag { name: rule.name, key: rule.setting, value })
         }));
         // Without the job's options they were right when the workshop began.
-        load(flags, self.cores)
+        let mut config = load(flags, self.cores)?;
+        // A request that hangs has to be known for one while the lease still runs.
+        config.stores.wire.stall = config.stores.wire.stall.min(config.worker.lease / 2);
+        Ok(config)
     }
 
     async fn hls(&self, order: &Order, config: &Config, folder: &Path) -> Result<Value, Failure> {
@@ -198,11 +205,13 @@ impl Runner for Workshop {
         let config = self.settings(&order.job)?;
         let (folder, lock) = self.folder(&order.id)?;
         self.folders().insert(order.id.clone(), (folder.clone(), lock));
+        self.outages().insert(order.number, config.stores.outages.clone());
         let outcome = match order.job.task {
             Task::Hls => self.hls(order, &config, &folder).await,
             Task::Photos => self.photos(order, &config).await,
             Task::Migrate => self.migrate(order, &config, &folder).await,
         };
+        self.outages().remove(&order.number);
         // Another attempt on this machine may begin as soon as the folder is free.
         if outcome.is_err() {
             self.folders().remove(&order.id);
@@ -215,6 +224,10 @@ impl Runner for Workshop {
         let lanes = &self.lanes;
         let all = [&lanes.network, &lanes.disk, &lanes.cpu, &lanes.upload, &lanes.room, &lanes.backlog, &lanes.early];
         all.into_iter().chain([&self.album]).any(|lane| lane.waits(mine))
+    }
+
+    fn outage(&self, number: u64) -> Option<Outage> {
+        self.outages().get(&number)?.longest()
     }
 
     async fn forget(&self, id: &str) {
@@ -233,6 +246,10 @@ impl Runner for Workshop {
 impl Workshop {
     fn folders(&self) -> std::sync::MutexGuard<'_, HashMap<String, (PathBuf, Lock)>> {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outages(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Outages>> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

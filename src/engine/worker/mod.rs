@@ -24,6 +24,7 @@ use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::job::Job;
 use crate::queue::{Asker, Queue, State};
+use crate::storage::outage::Outage;
 
 /// An idle worker looks again after this long, a little later each time.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -46,6 +47,10 @@ pub trait Runner: Send + Sync {
 
     /// Whether order `number` waits for its turn in this process, behind others that work.
     fn waits(&self, number: u64) -> bool;
+
+    /// The store that order `number` waits for because it fails, if there is one. That wait has an end of
+    /// its own, by the store's tries and patience, so silence meanwhile is no bad sign.
+    fn outage(&self, number: u64) -> Option<Outage>;
 
     /// The job is over everywhere: what was kept for another attempt may go.
     async fn forget(&self, id: &str);

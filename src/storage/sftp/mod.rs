@@ -106,8 +106,7 @@ impl Sftp {
             (Ok(()), Err(error)) => Err(self.failed("write", key, &session, error).await),
         };
         if stored.is_err() {
-            // What cannot be removed is swept with the next run.
-            session.sftp.remove(temporary).await.map(drop).unwrap_or_default();
+            self.link.remove(temporary).await;
         }
         stored
     }
