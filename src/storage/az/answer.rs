@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn an_empty_container_has_an_empty_page() {
-        let xml = r#"<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>"#;
+        let xml = "<EnumerationResults><Blobs /><NextMarker /></EnumerationResults>";
         assert_eq!(page(xml, ""), Some(Page::default()));
         assert_eq!(page("nonsense", ""), None);
     }

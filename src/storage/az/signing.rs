@@ -81,14 +81,14 @@ fn to_sign(method: &Method, url: &Url, headers: &HeaderMap, length: usize, accou
         .collect();
     named.sort_unstable();
     for (name, value) in named {
-        text += &format!("{name}:{value}\n");
+        text.extend([name, ":", value, "\n"]);
     }
-    text += &format!("/{account}{}", url.path());
+    text.extend(["/", account, url.path()]);
     let mut query: Vec<(String, String)> =
         url.query_pairs().map(|(name, value)| (name.to_ascii_lowercase(), value.into_owned())).collect();
     query.sort();
     for (name, value) in query {
-        text += &format!("\n{name}:{value}");
+        text.extend(["\n", name.as_str(), ":", value.as_str()]);
     }
     text
 }

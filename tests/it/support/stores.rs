@@ -229,7 +229,7 @@ pub(crate) fn cloud() -> &'static Cloud {
     })
 }
 
-/// The Python that has OpenStack.
+/// The Python that has `OpenStack`.
 fn openstack() -> PathBuf {
     forebay_home().join("openstack/bin/python3")
 }
