@@ -141,8 +141,8 @@ fn azure_keeps_the_promise() {
 fn azure_takes_keys_signatures_and_connection_strings_and_no_others() {
     let (azurite, container, runtime) = (stores::azurite(), unique("access"), tokio::runtime::Runtime::new().unwrap());
     azurite.make(&container);
-    let access = azurite.access(&container, 600);
-    let over = azurite.access(&container, -600);
+    let access = stores::Azurite::access(&container, 600);
+    let over = stores::Azurite::access(&container, -600);
     let text =
         format!("BlobEndpoint=http://127.0.0.1:{}/devstoreaccount1;SharedAccessSignature={access}", azurite.port);
     runtime.block_on(async {

@@ -139,7 +139,7 @@ async fn follow(store: &Store, package: &str) -> Result<bool, String> {
     let Some(pointer) = store.load(&format!("{package}/master.m3u8"), LARGEST).await.unwrap() else {
         return Ok(false);
     };
-    let playlists = uris(&String::from_utf8(pointer.to_vec()).unwrap());
+    let playlists = uris(str::from_utf8(&pointer).unwrap());
     let Some(generation) = playlists.first().and_then(|uri| uri.split('/').next()) else {
         return Err(format!("the pointer of `{package}` leads nowhere"));
     };
@@ -191,7 +191,7 @@ fn three_videos(rig: &Rig) -> Sandbox {
     let mut list = String::new();
     for (id, seconds) in IDS.iter().zip([6, 5, 4]) {
         sandbox.copy(&media::clip_of(seconds, "160x90"), &format!("{id}.mp4"));
-        list += &format!("{{\"input\":\"{id}.mp4\",\"id\":\"{id}\"}}\n");
+        list.extend(["{\"input\":\"", id, ".mp4\",\"id\":\"", id, "\"}\n"]);
     }
     sandbox.write("list.jsonl", list);
     sandbox
@@ -308,7 +308,8 @@ fn a_store_that_is_down_fills_no_disk_and_fails_nothing() {
         let mut list = String::new();
         for id in ids {
             sandbox.copy(&source, &format!("served/{id}.mp4"));
-            list += &format!("{{\"input\":\"{}\",\"id\":\"{id}\"}}\n", server.url(&format!("/good/{id}.mp4")));
+            let url = server.url(&format!("/good/{id}.mp4"));
+            list.extend(["{\"input\":\"", &url, "\",\"id\":\"", id, "\"}\n"]);
         }
         sandbox.write("list.jsonl", list);
         let limit = bytes * 5 / 2;

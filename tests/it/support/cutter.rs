@@ -122,7 +122,7 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     }
     let reset = hit && fault == Fault::Reset;
     let mut body = vec![0; length];
-    if reset && length > 1 && number % 2 == 0 {
+    if reset && length > 1 && number.is_multiple_of(2) {
         reader.read_exact(&mut body[..length / 2])?;
         return SockRef::from(&client).set_linger(Some(Duration::ZERO));
     }

@@ -107,7 +107,7 @@ fn copy(mut from: &TcpStream, mut to: &TcpStream, passed: &AtomicU64, shared: &S
             return Ok(());
         }
         // Both directions may find that it is time: one of them cuts.
-        if due && shared.cuts.try_update(Ordering::SeqCst, Ordering::SeqCst, |cuts| cuts.checked_sub(1)).is_ok() {
+        if due && shared.cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |cuts| cuts.checked_sub(1)).is_ok() {
             return Ok(());
         }
         to.write_all(&buffer[..count])?;

@@ -413,7 +413,7 @@ impl Azurite {
     }
 
     /// A signature by which a container can be used for some seconds from now on.
-    pub(crate) fn access(&self, container: &str, seconds: i64) -> String {
+    pub(crate) fn access(container: &str, seconds: i64) -> String {
         let end = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
         let end = end.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let fields = ["racwdl", "", &end, &format!("/blob/{ACCOUNT}/{container}"), "", "", "", "2021-12-02", "c"];
