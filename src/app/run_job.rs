@@ -112,8 +112,8 @@ impl Workshop {
         }));
         // Without the job's options they were right when the workshop began.
         let mut config = load(flags, self.cores)?;
-        // A request that hangs has to be known for one while the lease still runs.
-        config.stores.wire.stall = config.stores.wire.stall.min(config.worker.lease / 2);
+        // A request that hangs has to be known for one while the lease still runs, which was not renewed just now.
+        config.stores.wire.stall = config.stores.wire.stall.min(config.worker.lease / 3);
         Ok(config)
     }
 

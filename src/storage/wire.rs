@@ -1,7 +1,6 @@
 //! HTTP as stores speak it: one request, one answer, and what went wrong in plain words.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,6 +12,7 @@ use jiff::fmt::rfc2822;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Body, Client, Method, Response, StatusCode, Url};
+use tokio::time::Instant;
 
 use super::error::{Kind, StorageError};
 use super::open::WireSettings;
@@ -113,23 +113,23 @@ impl Wire {
     /// Sends a request and waits for the head of the answer, whatever its status.
     pub(super) async fn send(&self, request: Request) -> Result<Response, StorageError> {
         let Request { method, url, headers, payload } = request;
-        let moved = Arc::new(AtomicU64::new(0));
+        let moved = Arc::new(Mutex::new(Instant::now()));
         let mut builder = self.client.request(method, url).headers(headers);
         builder = match payload {
             Payload::Nothing => builder,
             Payload::Bytes(bytes) if bytes.is_empty() => builder.header(CONTENT_LENGTH, 0).body(Bytes::new()),
-            Payload::Bytes(bytes) => {
-                builder.header(CONTENT_LENGTH, bytes.len()).body(counted(in_pieces(bytes), &moved))
-            }
-            Payload::Stream(stream, length) => builder.header(CONTENT_LENGTH, length).body(counted(stream, &moved)),
+            Payload::Bytes(bytes) => builder.header(CONTENT_LENGTH, bytes.len()).body(noted(in_pieces(bytes), &moved)),
+            Payload::Stream(stream, length) => builder.header(CONTENT_LENGTH, length).body(noted(stream, &moved)),
         };
         let mut answer = std::pin::pin!(builder.send());
-        let mut seen = 0;
         loop {
-            match tokio::time::timeout(self.stall, &mut answer).await {
+            let end = *moved.lock().unwrap_or_else(PoisonError::into_inner) + self.stall;
+            match tokio::time::timeout_at(end, &mut answer).await {
                 Ok(answer) => return answer.map_err(|error| self.unreachable(&error)),
-                Err(_) if moved.load(Ordering::Relaxed) == seen => return Err(self.stalled()),
-                Err(_) => seen = moved.load(Ordering::Relaxed),
+                Err(_) if *moved.lock().unwrap_or_else(PoisonError::into_inner) + self.stall <= Instant::now() => {
+                    return Err(self.stalled());
+                }
+                Err(_) => {}
             }
         }
     }
@@ -259,11 +259,12 @@ fn in_pieces(bytes: Bytes) -> ByteStream {
     pieces.boxed()
 }
 
-fn counted(stream: ByteStream, moved: &Arc<AtomicU64>) -> Body {
+/// A body that notes when a part of it was last taken to be sent.
+fn noted(stream: ByteStream, moved: &Arc<Mutex<Instant>>) -> Body {
     let moved = Arc::clone(moved);
     Body::wrap_stream(stream.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if piece.is_ok() {
+            *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }))
 }

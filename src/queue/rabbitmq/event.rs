@@ -7,7 +7,11 @@ use super::super::{Progress, Record};
 
 /// The changes of one message. One that is alone may stand without an array.
 pub(super) fn events(text: &[u8]) -> serde_json::Result<Vec<Event>> {
-    if text.starts_with(b"[") { serde_json::from_slice(text) } else { serde_json::from_slice(text).map(|one| vec![one]) }
+    if text.starts_with(b"[") {
+        serde_json::from_slice(text)
+    } else {
+        serde_json::from_slice(text).map(|one| vec![one])
+    }
 }
 
 /// One entry of the log.

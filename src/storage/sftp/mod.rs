@@ -183,6 +183,10 @@ impl Sftp {
             When::Always | When::Absent => session.sftp.rename(temporary, path).await.map(drop),
         };
         let Err(error) = renamed else { return Ok(Written::default()) };
+        // Without an answer nobody knows whether it has its name: the whole write is tried again.
+        if !matches!(error, Error::Status(_)) {
+            return Err(self.failed("give its name to", key, session, error).await);
+        }
         if self.look(key).await?.is_none() {
             return Err(self.failed("give its name to", key, session, error).await);
         }
