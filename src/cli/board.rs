@@ -233,7 +233,7 @@ impl Plan {
             What::ChunkProgress { chunk, part } => {
                 self.running.insert(*chunk, part.clamp(0.0, 1.0));
             }
-            What::ChunkEncoded { chunk, .. } => {
+            What::ChunkEncoded { chunk, .. } | What::ChunkKept { chunk } => {
                 self.running.remove(chunk);
                 self.encoded += 1;
             }

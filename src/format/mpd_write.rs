@@ -200,7 +200,8 @@ mod tests {
     fn made(key_id: Option<[u8; 16]>) -> String {
         let name = "720p".into();
         let (codec, range) = (Codec::H264, DynamicRange::Sdr);
-        let rendition = Rendition { name, codec, range, width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
+        let rendition =
+            Rendition { name, codec, range, width: 1280, height: 720, crf: 25.0, max_kbps: 1300, through: Vec::new() };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
         let variant =
             Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth, i_frames: None };

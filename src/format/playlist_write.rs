@@ -379,6 +379,7 @@ mod tests {
             height: 720,
             crf: 25.0,
             max_kbps: 1300,
+            through: Vec::new(),
         };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
         let track = AudioRendition {

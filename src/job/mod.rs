@@ -18,6 +18,7 @@ pub mod pictures;
 pub mod piece;
 pub mod publish;
 pub mod quality;
+pub mod reuse;
 #[cfg(feature = "photos")]
 pub mod share;
 pub mod subtitle;

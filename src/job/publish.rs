@@ -22,6 +22,7 @@ use super::chunk::IMMUTABLE;
 use super::dash;
 use super::done::{self, Manifest, Source, journal_place};
 use super::pack::INIT;
+use super::reuse::Recipes;
 use super::subtitle;
 use super::work::Work;
 
@@ -94,7 +95,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     look_at_all(work, &objects).await?;
     let totals =
         (objects.len() as u64 + 2 + u64::from(dash.is_some()), objects.iter().map(|object| object.bytes).sum::<u64>());
-    let manifest = write_manifest(work, objects, from).await?;
+    let manifest = write_manifest(work, (objects, &renditions), from).await?;
     fault::point("manifest-stored");
     write_keys(work).await?;
     fault::point("keys-stored");
@@ -116,7 +117,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
 /// Removes a generation that will never be whole, unless a pointer leads to it.
 pub async fn withdraw(work: &Work<'_>) {
     let withdrawn = async {
-        if done::pointer(work.id, work.cx).await?.as_deref() == Some(work.target().generation.as_str()) {
+        if done::pointer(work.id, &work.cx.storage).await?.as_deref() == Some(work.target().generation.as_str()) {
             return Ok(());
         }
         for stat in work.cx.storage.list(&work.target().place).await? {
@@ -245,7 +246,19 @@ async fn look_at_all(work: &Work<'_>, objects: &[Object]) -> Result<(), Failure>
     Ok(())
 }
 
-async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance<'_>) -> Result<u64, Failure> {
+fn recipes(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>) -> Recipes {
+    let mut recipes = work.target().recipes.clone();
+    for (folder, recipe) in &mut recipes.renditions {
+        recipe.codec = renditions.get(folder).map(|rendition| rendition.codec.clone()).unwrap_or_default();
+    }
+    recipes
+}
+
+async fn write_manifest(
+    work: &Work<'_>,
+    (objects, renditions): (Vec<Object>, &BTreeMap<String, Rendition>),
+    from: &Provenance<'_>,
+) -> Result<u64, Failure> {
     let manifest = Manifest {
         version: 1,
         id: work.id.into(),
@@ -260,6 +273,7 @@ async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance
             bytes: from.bytes,
             beside: work.beside.digest(),
         },
+        recipes: recipes(work, renditions),
         tools: vec![
             concat!("forebay ", env!("CARGO_PKG_VERSION")).into(),
             format!("ffmpeg {}", work.cx.ffmpeg.version),

@@ -81,10 +81,12 @@ pub async fn choose(bench: &Bench<'_>, plan: &mut HlsPlan) -> Result<(), Failure
         let next = |search: &Option<Search>| search.as_ref().and_then(Search::next);
         let tries: BTreeMap<usize, u32> =
             searches.iter().enumerate().filter_map(|(number, search)| Some((number, next(search)?))).collect();
-        let (Some(from), Some(last)) = (tries.keys().next(), tries.keys().last()) else { break };
-        let wanted = (*from, last + 1);
+        if tries.is_empty() {
+            break;
+        }
+        let wanted: Vec<usize> = tries.keys().copied().collect();
         set(plan, tries.iter().map(|(number, crf)| (*number, f64::from(*crf) - shift)));
-        let trials = samples.iter().map(|sample| trial(bench, plan, (quality, sample), wanted));
+        let trials = samples.iter().map(|sample| trial(bench, plan, (quality, sample), &wanted));
         let trials = futures_util::future::try_join_all(trials).await?;
         for (number, crf) in tries {
             let scores: Vec<f64> = trials.iter().filter_map(|scores| scores.get(&number).copied()).collect();
@@ -125,7 +127,7 @@ async fn trial(
     bench: &Bench<'_>,
     plan: &HlsPlan,
     (quality, sample): (Quality, &Piece),
-    wanted: (usize, usize),
+    wanted: &[usize],
 ) -> Result<BTreeMap<usize, f64>, Failure> {
     let video = bench.media.video.as_ref().expect("only a picture is searched for");
     let (source, container) = (bench.source, bench.media.container.as_str());
@@ -140,7 +142,7 @@ async fn trial(
     let report = ffmpeg::encode(bench.ffmpeg, &arguments, bench.cancel, |_| ()).await?;
     tokio::fs::remove_dir_all(&folder).await.map_err(|error| Failure::io("could not remove a sample", &error))?;
     let scores: BTreeMap<usize, f64> = report.scores.into_iter().collect();
-    if (wanted.0..wanted.1).all(|number| scores.contains_key(&number)) {
+    if wanted.iter().all(|number| scores.contains_key(number)) {
         return Ok(scores);
     }
     Err(Failure::environment("ffmpeg measured no quality").hint("run `forebay doctor`"))

@@ -20,6 +20,7 @@ use crate::source::Arrival;
 use crate::source::beside::Beside;
 
 use super::copy::Original;
+use super::reuse::{Earlier, Recipes};
 use super::{Context, Report};
 
 /// Packets that a decoder takes before it gives out the picture of one, and that are read while its
@@ -72,6 +73,10 @@ pub struct Target {
     pub key_ring: Option<Arc<KeyRing>>,
     /// The tag of the pointer that was there when this was aimed, if there was one.
     pub pointer: Option<String>,
+    /// How its renditions are made.
+    pub recipes: Recipes,
+    /// What was published before of the same source, if it may be taken over.
+    pub earlier: Option<Earlier>,
     /// What earlier runs have made of it, by the parts' names.
     pub made: HashMap<String, journal::Chunk>,
 }

@@ -89,6 +89,11 @@ pub enum What {
         /// CPU seconds its encoder used.
         cpu_seconds: f64,
     },
+    /// All of a chunk was taken over from an earlier package.
+    ChunkKept {
+        /// Its number.
+        chunk: u64,
+    },
     /// Objects are on their way to the destination.
     Uploading {
         /// Objects stored so far.
@@ -150,6 +155,7 @@ impl What {
             Self::ChunkStarted { .. } => "chunk-started",
             Self::ChunkProgress { .. } => "chunk-progress",
             Self::ChunkEncoded { .. } => "chunk-encoded",
+            Self::ChunkKept { .. } => "chunk-kept",
             Self::Uploading { .. } => "uploading",
             Self::Retrying { .. } => "retrying",
             Self::Warning { .. } => "warning",

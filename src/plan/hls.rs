@@ -155,13 +155,16 @@ impl HlsPlan {
         renditions * (self.grid.segments() + 1 + self.headers) + texts + self.extras + 2
     }
 
-    /// One line for people: `1080p 720p 360p + audio-eng`.
-    pub fn summary(&self) -> String {
-        let rungs = self.video.iter().enumerate().map(|(number, one)| {
-            if number < self.first_encoded() { format!("{} (copied)", one.name) } else { one.name.clone() }
-        });
-        let tracks = self.audio.iter().map(|one| one.folder.as_str());
-        let (rungs, tracks): (Vec<String>, Vec<&str>) = (rungs.collect(), tracks.collect());
+    /// One line for people: `1080p 720p 360p + audio-eng`. What is `kept` of an earlier package says so.
+    pub fn summary(&self, kept: &dyn Fn(&str) -> bool) -> String {
+        let said = |name: &str, copied: bool| match (kept(name), copied) {
+            (true, _) => format!("{name} (kept)"),
+            (false, true) => format!("{name} (copied)"),
+            (false, false) => name.to_owned(),
+        };
+        let rungs = self.video.iter().enumerate().map(|(number, one)| said(&one.name, number < self.first_encoded()));
+        let tracks = self.audio.iter().map(|one| said(&one.folder, false));
+        let (rungs, tracks): (Vec<String>, Vec<String>) = (rungs.collect(), tracks.collect());
         if rungs.is_empty() {
             return format!("{} (no picture)", tracks.join(" "));
         }
@@ -318,7 +321,7 @@ pub(crate) mod tests {
     fn a_whole_source_is_planned() {
         let plan = plan(&media(10.0, |_| true), &settings()).unwrap();
         assert_eq!(
-            (plan.grid.frames, plan.grid.segments(), plan.summary().as_str()),
+            (plan.grid.frames, plan.grid.segments(), plan.summary(&|_| false).as_str()),
             (250, 2, "1080p 720p 360p (no sound)")
         );
     }
@@ -363,7 +366,7 @@ pub(crate) mod tests {
         let podcast = Media { video: None, audio: vec![Audio { end: 10.0, ..track }], ..media(10.0, |_| true) };
         let plan = plan(&podcast, &settings()).unwrap();
         assert_eq!((plan.grid.longest_segment(), plan.grid.segments(), plan.objects()), (281, 2, 5));
-        assert_eq!(plan.summary(), "audio-eng (no picture)");
+        assert_eq!(plan.summary(&|_| false), "audio-eng (no picture)");
         let cut = Media { declared_seconds: Some(20.0), ..podcast };
         assert!(super::plan(&cut, &settings()).unwrap_err().what.contains("cut short"));
     }

@@ -22,6 +22,7 @@ pub mod picture;
 pub mod piece;
 pub mod quality;
 pub mod rate;
+pub mod recipe;
 pub mod settings;
 pub mod sidecar;
 pub mod subtitle;

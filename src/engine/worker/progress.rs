@@ -49,7 +49,7 @@ impl Tracker {
                 self.parts.insert(*chunk, *part);
                 self.encoding();
             }
-            What::ChunkEncoded { chunk, .. } => {
+            What::ChunkEncoded { chunk, .. } | What::ChunkKept { chunk } => {
                 self.parts.remove(chunk);
                 self.encoded += 1;
                 self.encoding();
