@@ -13,6 +13,7 @@ use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator};
 use crate::model::media::{DynamicRange, Media, Place, Video};
+use crate::plan::chapter;
 use crate::plan::copy::{self, Top};
 use crate::plan::generation::Origin;
 use crate::plan::hls::{HlsPlan, clock};
@@ -67,7 +68,8 @@ pub async fn explain(config: &Config, item: &Item, to: Option<&str>) -> Result<V
         if let (Some(to), Some((id, sha256))) = (to, &came) {
             let published = done::manifest(id, &config.stores.open(to, Privacy::Public)?).await?;
             if let Some(earlier) = published.filter(|earlier| earlier.source.sha256 == *sha256) {
-                let origin = Origin { source: sha256, beside: None, ffmpeg: &tools.version, lineage: None };
+                let origin =
+                    Origin { source: sha256, beside: None, ffmpeg: &tools.version, chapters: false, lineage: None };
                 kept = reuse::adopt(&mut plan, &earlier.recipes, origin, &settings);
             }
         }
@@ -174,6 +176,8 @@ fn lines(input: &str, media: &Media, (plan, kept): (&HlsPlan, &[String]), settin
         lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s{loudness}", track.folder, settings.audio_kbps));
     }
     lines.extend(plan.subtitles.iter().map(words));
+    let chapters = chapter::chapters(&media.chapters, plan.start, grid.seconds()).len();
+    lines.extend((chapters > 0).then(|| format!("  chapters   {chapters}, in a track of WebVTT and in Apple's list")));
     let bytes = kbps * 125.0 * grid.seconds() * PACKAGING;
     lines
         .push(format!("  result     about {:.1} MB at the destination, less where the picture is simple", bytes / 1e6));

@@ -5,6 +5,7 @@ pub mod adts;
 pub mod aes128;
 pub mod avif;
 pub mod cbcs;
+pub mod chapters;
 pub mod charset;
 pub mod exif;
 pub mod fmp4;

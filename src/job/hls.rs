@@ -12,7 +12,8 @@ use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::{self, Item, Locator};
-use crate::model::media::Media;
+use crate::model::media::{Chapter, Media};
+use crate::plan::chapter;
 use crate::plan::generation::{self, Origin};
 use crate::plan::hls::{HlsPlan, plan};
 use crate::plan::ladder;
@@ -194,12 +195,12 @@ impl Job<'_> {
         let cpu = (&self.cx.lanes.cpu, self.item.rank());
         let (ffmpeg, cancel, source) = (&self.cx.ffmpeg.ffmpeg, &self.cx.stop, &fetched.path);
         let bench = Bench { ffmpeg, cpu, cancel, folder: self.folder, source, media: &media, settings: self.settings };
-        quality::choose_once(&bench, &self.generation(fetched, &plan), &mut plan).await?;
+        quality::choose_once(&bench, &self.generation(fetched, &plan, false), &mut plan).await?;
         if let Some(earlier) = self.earlier_of(fetched) {
             reuse::adopt(&mut plan, &earlier.recipes, self.origin(fetched), self.settings);
         }
         let work = self.work((media, (plan, original)), fetched.path.clone(), (fetched.serial.clone(), None));
-        self.aim(&work, fetched).await?;
+        self.aim(&work, fetched, &work.media.chapters).await?;
         let made = all_chunks(&work).await;
         self.publish(&work, made, fetched).await
     }
@@ -219,7 +220,10 @@ impl Job<'_> {
             if fetched.serial != work.serial {
                 return Err(Detour::Changed(fetched));
             }
-            self.aim(&work, &fetched).await?;
+            // The titles may lie where nothing was yet.
+            let (ffprobe, limits) = (&self.cx.ffmpeg.ffprobe, &self.settings.limits);
+            let chapters = ffprobe::chapters(ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
+            self.aim(&work, &fetched, &chapters).await?;
             Ok(fetched)
         };
         // A failure to encode comes after the source is whole, and has to be cleaned up behind.
@@ -259,12 +263,19 @@ impl Job<'_> {
     }
 
     fn origin<'a>(&'a self, fetched: &'a Fetched) -> Origin<'a> {
-        Origin { source: &fetched.sha256, beside: None, ffmpeg: &self.cx.ffmpeg.version, lineage: None }
+        Origin {
+            source: &fetched.sha256,
+            beside: None,
+            ffmpeg: &self.cx.ffmpeg.version,
+            chapters: false,
+            lineage: None,
+        }
     }
 
-    fn generation(&self, fetched: &Fetched, plan: &HlsPlan) -> String {
+    fn generation(&self, fetched: &Fetched, plan: &HlsPlan, chapters: bool) -> String {
         let (beside, lineage) = (self.beside.digest(), ladder::lineage(&plan.video));
-        let origin = Origin { beside: beside.as_deref(), lineage: lineage.as_deref(), ..self.origin(fetched) };
+        let origin =
+            Origin { beside: beside.as_deref(), chapters, lineage: lineage.as_deref(), ..self.origin(fetched) };
         generation::name(&origin, self.settings)
     }
 
@@ -274,8 +285,9 @@ impl Job<'_> {
     }
 
     /// Names the generation, which takes the digest of the whole source, and finds what is there of it.
-    async fn aim(&self, work: &Work<'_>, fetched: &Fetched) -> Result<(), Failure> {
-        let generation = self.generation(fetched, &work.plan);
+    async fn aim(&self, work: &Work<'_>, fetched: &Fetched, chapters: &[Chapter]) -> Result<(), Failure> {
+        let chapters = chapter::chapters(chapters, work.plan.start, work.plan.grid.seconds());
+        let generation = self.generation(fetched, &work.plan, !chapters.is_empty());
         let place = format!("{}/{generation}", self.identity.id);
         let encryption = self.settings.encryption.as_ref();
         let key_ring = encryption.map(|wish| Arc::new(KeyRing::new(&wish.master_key, &generation, wish.rotate)));
@@ -286,7 +298,7 @@ impl Job<'_> {
         // What is lost of the same package is made again.
         let earlier = self.earlier_of(fetched).filter(|earlier| earlier.generation != generation);
         let earlier = earlier.map(|earlier| Earlier::new(earlier, self.settings));
-        let set = work.target.set(Target { generation, place, key_ring, pointer, recipes, earlier, made });
+        let set = work.target.set(Target { generation, place, key_ring, pointer, chapters, recipes, earlier, made });
         set.map_err(|_| Failure::environment("the source was whole twice"))
     }
 

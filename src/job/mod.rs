@@ -1,5 +1,6 @@
 //! What a job does, top to bottom, and what it works with.
 
+mod chapter;
 pub mod chunk;
 pub mod copy;
 pub mod cut;

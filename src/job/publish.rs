@@ -18,6 +18,7 @@ use crate::storage::folder::is_leftover;
 use crate::storage::store::Store;
 use crate::storage::{Serving, When};
 
+use super::chapter;
 use super::chunk::IMMUTABLE;
 use super::dash;
 use super::done::{self, Manifest, Source, journal_place};
@@ -91,6 +92,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
         objects.push(write(work, &format!("{}/index.m3u8", rendition.folder), playlist.into_bytes(), PLAYLIST).await?);
     }
     fault::point("playlists-stored");
+    objects.extend(chapter::store(work).await?);
     objects.sort_by(|a, b| a.name.cmp(&b.name));
     look_at_all(work, &objects).await?;
     let totals =
@@ -202,7 +204,8 @@ fn master<'a>(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>, texts: 
     let text = |made: &subtitle::Finished<'a>| Text { rendition: made.rendition, bandwidth: made.bandwidth };
     let texts: Vec<Text<'_>> = texts.iter().map(text).collect();
     let (variants, tracks) = (variants(work, renditions), tracks(work, renditions));
-    playlist_write::master(&work.target().generation, &variants, &tracks, &texts)
+    let list = (!work.target().chapters.is_empty()).then_some(chapter::LIST);
+    playlist_write::master((&work.target().generation, list), &variants, &tracks, &texts)
 }
 
 fn variants<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>) -> Vec<Variant<'a>> {

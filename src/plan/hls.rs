@@ -5,6 +5,7 @@ use crate::model::media::{Audio, Media, Video};
 use crate::model::rational::Rational;
 use crate::plan::audio::{AudioRendition, FRAME_SAMPLES, SAMPLE_RATE, renditions};
 use crate::plan::budget;
+use crate::plan::chapter;
 use crate::plan::copy::{self, Top};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, ladder, upright_size};
@@ -75,11 +76,12 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let rate = media.video.as_ref().map_or(SOUND_RATE, output_rate);
     let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
     let headers = u64::from(settings.container == Container::Fmp4);
+    let chapters = if chapter::chapters(&media.chapters, start, grid.seconds()).is_empty() { 0 } else { 2 };
     let audio = renditions(&media.audio, &settings.audio);
     let subtitles = subtitle::renditions(&media.text, &settings.subtitles);
     let Some(picture) = &media.video else {
         let top = Top::Encoded { because: "there is no picture".into() };
-        let (video, shares, extras) = (Vec::new(), Vec::new(), u64::from(settings.dash));
+        let (video, shares, extras) = (Vec::new(), Vec::new(), u64::from(settings.dash) + chapters);
         return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras, warnings });
     };
     let video = ladder(picture, &settings.rungs, &settings.codecs, settings.keep_hdr);
@@ -93,7 +95,7 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     };
     let shares = budget::shares(&picture.timeline, &grid, start);
     let mut plan = HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras: 0, warnings };
-    plan.extras = extras(&plan, settings);
+    plan.extras = extras(&plan, settings) + chapters;
     Ok(plan)
 }
 
@@ -313,6 +315,7 @@ pub(crate) mod tests {
             audio: Vec::new(),
             text: Vec::new(),
             other_end: 0.0,
+            chapters: Vec::new(),
             skipped: Vec::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod audio;
 pub mod budget;
+pub mod chapter;
 pub mod copy;
 pub mod decoded;
 pub mod encode;
