@@ -69,7 +69,7 @@ pub async fn explain(config: &Config, item: &Item, to: Option<&str>) -> Result<V
             let published = done::manifest(id, &config.stores.open(to, Privacy::Public)?).await?;
             if let Some(earlier) = published.filter(|earlier| earlier.source.sha256 == *sha256) {
                 let origin =
-                    Origin { source: sha256, beside: None, ffmpeg: &tools.version, chapters: false, lineage: None };
+                    Origin { source: sha256, beside: None, ffmpeg: &tools.version, extras: &[], lineage: None };
                 kept = reuse::adopt(&mut plan, &earlier.recipes, origin, &settings);
             }
         }

@@ -263,19 +263,16 @@ impl Job<'_> {
     }
 
     fn origin<'a>(&'a self, fetched: &'a Fetched) -> Origin<'a> {
-        Origin {
-            source: &fetched.sha256,
-            beside: None,
-            ffmpeg: &self.cx.ffmpeg.version,
-            chapters: false,
-            lineage: None,
-        }
+        Origin { source: &fetched.sha256, beside: None, ffmpeg: &self.cx.ffmpeg.version, extras: &[], lineage: None }
     }
 
     fn generation(&self, fetched: &Fetched, plan: &HlsPlan, chapters: bool) -> String {
         let (beside, lineage) = (self.beside.digest(), ladder::lineage(&plan.video));
-        let origin =
-            Origin { beside: beside.as_deref(), chapters, lineage: lineage.as_deref(), ..self.origin(fetched) };
+        let texts = self.settings.dash && !plan.subtitles.is_empty();
+        let extras = [(chapters, "chapters"), (texts, "texts for DASH")];
+        let extras: Vec<&str> = extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect();
+        let (beside, lineage) = (beside.as_deref(), lineage.as_deref());
+        let origin = Origin { beside, extras: &extras, lineage, ..self.origin(fetched) };
         generation::name(&origin, self.settings)
     }
 

@@ -71,8 +71,10 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     let renditions = assemble(work, chunks)?;
     let texts = subtitle::make(work).await?;
     let master = master(work, &renditions, &texts);
-    let dash =
-        work.settings.dash.then(|| dash::manifest(work, &variants(work, &renditions), &tracks(work, &renditions)));
+    let dash = work
+        .settings
+        .dash
+        .then(|| dash::manifest(work, &variants(work, &renditions), &tracks(work, &renditions), &words(&texts)));
     if fault::mutant("pointer-first") {
         write_pointer(work, MASTER, &master, POINTER).await?;
     }
@@ -87,8 +89,9 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
             objects.push(write(work, &format!("{folder}/{I_FRAMES}"), text.into_bytes(), PLAYLIST).await?);
         }
     }
-    for subtitle::Finished { rendition, objects: segments, playlist, .. } in texts {
+    for subtitle::Finished { rendition, objects: segments, playlist, whole, .. } in texts {
         objects.extend(segments);
+        objects.extend(whole);
         objects.push(write(work, &format!("{}/index.m3u8", rendition.folder), playlist.into_bytes(), PLAYLIST).await?);
     }
     fault::point("playlists-stored");
@@ -201,11 +204,14 @@ fn key(work: &Work<'_>, folder: &str, file: &str) -> Option<Key> {
 }
 
 fn master<'a>(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>, texts: &[subtitle::Finished<'a>]) -> String {
-    let text = |made: &subtitle::Finished<'a>| Text { rendition: made.rendition, bandwidth: made.bandwidth };
-    let texts: Vec<Text<'_>> = texts.iter().map(text).collect();
+    let texts = words(texts);
     let (variants, tracks) = (variants(work, renditions), tracks(work, renditions));
     let list = (!work.target().chapters.is_empty()).then_some(chapter::LIST);
     playlist_write::master((&work.target().generation, list), &variants, &tracks, &texts)
+}
+
+fn words<'a>(texts: &[subtitle::Finished<'a>]) -> Vec<Text<'a>> {
+    texts.iter().map(|made| Text { rendition: made.rendition, bandwidth: made.bandwidth }).collect()
 }
 
 fn variants<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>) -> Vec<Variant<'a>> {

@@ -76,21 +76,21 @@ pub struct Origin<'a> {
     pub beside: Option<&'a str>,
     /// The version of the encoder.
     pub ffmpeg: &'a str,
-    /// Whether it has chapters.
-    pub chapters: bool,
+    /// What packages of such sources did not have from the first version on, such as `chapters`.
+    pub extras: &'a [&'a str],
     /// What is kept of an earlier package and would come out otherwise now ([`super::ladder::lineage`]).
     pub lineage: Option<&'a str>,
 }
 
 /// The generation's name: 20 hex digits.
 pub fn name(origin: &Origin<'_>, settings: &HlsSettings) -> String {
-    let Origin { source, beside, ffmpeg, chapters, lineage } = origin;
+    let Origin { source, beside, ffmpeg, extras, lineage } = origin;
     let mut text = format!("{source}\n{}\nffmpeg {ffmpeg}\n", settings_digest(settings));
     if let Some(beside) = beside {
         text.extend(["beside ", beside, "\n"]);
     }
-    if *chapters {
-        text.push_str("chapters\n");
+    for extra in *extras {
+        text.extend([extra, "\n"]);
     }
     if let Some(lineage) = lineage {
         text.extend(["kept\n", lineage]);
@@ -115,14 +115,14 @@ mod tests {
 
     #[test]
     fn what_changes_bytes_changes_the_name() {
-        let origin = Origin { source: "abc", beside: None, ffmpeg: "5.1.9", chapters: false, lineage: None };
+        let origin = Origin { source: "abc", beside: None, ffmpeg: "5.1.9", extras: &[], lineage: None };
         let plain = name(&origin, &settings());
         assert_eq!(plain, name(&origin, &settings()));
         for other in [
             Origin { source: "abd", ..origin },
             Origin { beside: Some("def"), ..origin },
             Origin { ffmpeg: "8.1", ..origin },
-            Origin { chapters: true, ..origin },
+            Origin { extras: &["chapters"], ..origin },
             Origin { lineage: Some("360p through [(1280, 720)]\n"), ..origin },
         ] {
             assert_ne!(plain, name(&other, &settings()));

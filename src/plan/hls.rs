@@ -81,7 +81,7 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let subtitles = subtitle::renditions(&media.text, &settings.subtitles);
     let Some(picture) = &media.video else {
         let top = Top::Encoded { because: "there is no picture".into() };
-        let (video, shares, extras) = (Vec::new(), Vec::new(), u64::from(settings.dash) + chapters);
+        let (video, shares, extras) = (Vec::new(), Vec::new(), dash(settings, subtitles.len()) + chapters);
         return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras, warnings });
     };
     let video = ladder(picture, &settings.rungs, &settings.codecs, settings.keep_hdr);
@@ -140,7 +140,12 @@ fn span(media: &Media) -> Option<(f64, f64)> {
 fn extras(plan: &HlsPlan, settings: &HlsSettings) -> u64 {
     let i_frames = if settings.i_frames { plan.video.len() as u64 } else { 0 };
     let storyboard = if settings.storyboard { picture::storyboard(plan).sheets() + 1 } else { 0 };
-    u64::from(settings.dash) + i_frames + u64::from(settings.poster) + storyboard
+    dash(settings, plan.subtitles.len()) + i_frames + u64::from(settings.poster) + storyboard
+}
+
+/// What DASH takes: its manifest, and the whole text of every track.
+fn dash(settings: &HlsSettings, texts: usize) -> u64 {
+    if settings.dash { 1 + texts as u64 } else { 0 }
 }
 
 impl HlsPlan {

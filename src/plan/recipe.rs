@@ -79,7 +79,7 @@ mod tests {
     /// The recipes of the pictures of ten seconds by name.
     fn of(settings: &HlsSettings, source: &str) -> Vec<(String, String)> {
         let plan = plan(&media(10.0, |_| true), settings).unwrap();
-        let origin = Origin { source, beside: None, ffmpeg: "5.1.9", chapters: false, lineage: None };
+        let origin = Origin { source, beside: None, ffmpeg: "5.1.9", extras: &[], lineage: None };
         let kitchen = Kitchen { origin, plan: &plan, settings };
         let recipe = |(number, one): (usize, &Rendition)| (one.name.clone(), kitchen.picture(number).unwrap());
         plan.video.iter().enumerate().map(recipe).collect()
