@@ -237,8 +237,8 @@ impl Reader<'_> {
         if codecs != [Codec::H264] && container == Container::Ts {
             return Err(self.wrong("hls.codec", "HEVC and AV1 need `hls.container = \"fmp4\"` (--container fmp4)"));
         }
-        if codecs != [Codec::H264] && encrypt == Some(Method::Cbcs) {
-            return Err(self.wrong("hls.codec", "`cbcs` encrypts H.264: give `h264` alone"));
+        if codecs.contains(&Codec::Av1) && encrypt == Some(Method::Cbcs) {
+            return Err(self.wrong("hls.codec", "`cbcs` encrypts H.264 and HEVC: give `h264`, `hevc` or both"));
         }
         if codecs != [Codec::H264] && self.switch("hls.two-pass") {
             return Err(

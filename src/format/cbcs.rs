@@ -4,9 +4,9 @@
 use aes::cipher::{BlockEncryptMut, KeyIvInit};
 
 use super::aes128::BLOCK;
-use super::h264_slice::Parameters;
 use super::protection::{PATTERN, Sealed};
 use super::video::Config;
+use super::{h264_slice, hevc_slice};
 
 type Encryptor = cbc::Encryptor<aes::Aes128>;
 
@@ -15,7 +15,36 @@ pub fn sound(key: &[u8; BLOCK], iv: &[u8; BLOCK], frame: &mut [u8]) {
     blocks(key, iv, frame, (1, 0));
 }
 
-/// Encrypts a picture of H.264 in place and tells which bytes; headers stay clear.
+/// What headers of slices depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    /// Of H.264.
+    H264(h264_slice::Parameters),
+    /// Of HEVC.
+    Hevc(hevc_slice::Parameters),
+}
+
+impl Parameters {
+    /// Of the stream of `config`; `None` for what our encoders do not write.
+    pub fn of(config: &Config) -> Option<Self> {
+        match &config.entry {
+            b"avc1" => h264_slice::Parameters::parse(&config.record).map(Self::H264),
+            b"hvc1" => hevc_slice::Parameters::parse(&config.record).map(Self::Hevc),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a unit that stay clear: the headers of a slice, and all of what is none.
+    fn clear_bytes(&self, unit: &[u8]) -> Option<usize> {
+        match self {
+            Self::H264(parameters) if matches!(unit.first()? & 0x1f, 1 | 5) => parameters.header_bytes(unit),
+            Self::Hevc(parameters) if hevc_slice::Parameters::is_slice(unit) => parameters.header_bytes(unit),
+            Self::H264(_) | Self::Hevc(_) => Some(unit.len()),
+        }
+    }
+}
+
+/// Encrypts a picture of H.264 or HEVC in place and tells which bytes; headers stay clear.
 /// `None` for what is no picture of ours.
 pub fn picture(
     (key, iv): (&[u8; BLOCK], &[u8; BLOCK]),
@@ -26,8 +55,7 @@ pub fn picture(
     let mut map: Vec<Sealed> = Vec::new();
     let mut clear = 0;
     for (head, from, unit) in config.units(sample)? {
-        let is_slice = matches!(unit.first()? & 0x1f, 1 | 5);
-        let header = if is_slice { parameters.header_bytes(unit)? } else { unit.len() };
+        let header = parameters.clear_bytes(unit)?;
         let covered = unit.len().checked_sub(header)?;
         clear += from - head + header;
         if covered >= BLOCK {

@@ -11,6 +11,7 @@ pub mod exif;
 pub mod fmp4;
 pub mod h264;
 pub mod h264_slice;
+pub mod hevc_slice;
 pub mod jpeg;
 pub mod keys;
 pub mod looks;

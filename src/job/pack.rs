@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::format::aes128::BLOCK;
-use crate::format::cbcs;
+use crate::format::cbcs::{self, Parameters};
 use crate::format::fmp4::{self, BT709, Content, Sample, Track, bt2020};
-use crate::format::h264_slice::Parameters;
 use crate::format::protection::Protection;
 use crate::format::ts_write::{self, FIRST_TICK};
 use crate::format::video;
@@ -205,7 +204,7 @@ fn seal(work: &Work<'_>, name: &str, stream: &Stream) -> Result<Option<Seal>, Fa
         Stream::Audio { .. } => None,
         Stream::Video { configs, .. } => {
             let config = one_config(name, configs)?;
-            let parameters = Parameters::parse(&config.record);
+            let parameters = Parameters::of(config);
             let parameters =
                 parameters.ok_or_else(|| Failure::environment("the encoder's parameter sets cannot be read"))?;
             Some((parameters, config.clone()))
