@@ -62,6 +62,7 @@ pub async fn explain(config: &Config, item: &Item, to: Option<&str>) -> Result<V
             source: &path,
             media: &media,
             settings: &settings,
+            report: &|_: What| (),
         };
         job::quality::choose(&bench, &mut plan).await?;
         let mut kept = Vec::new();

@@ -115,6 +115,9 @@ pub(super) fn details(what: &What) -> Map<String, Value> {
         What::Named { id, title } => json!({ "id": **id, "title": title.as_deref() }),
         What::Downloading { bytes, total } => json!({ "bytes": bytes, "total": total }),
         What::Downloaded { bytes } => json!({ "bytes": bytes }),
+        What::Searching { round, done, samples, found } => {
+            json!({ "round": round, "done": done, "samples": samples, "found": **found })
+        }
         What::Planned { seconds, chunks, resumed, renditions, objects, summary } => json!({
             "seconds": rounded(*seconds),
             "chunks": chunks,
@@ -177,7 +180,16 @@ mod tests {
     #[test]
     fn every_event_of_the_manual_exists() {
         let manual = include_str!("../../docs/events.md");
-        let names = ["started", "named", "downloading", "downloaded", "planned", "chunk-started", "chunk-progress"];
+        let names = [
+            "started",
+            "named",
+            "downloading",
+            "downloaded",
+            "planned",
+            "searching",
+            "chunk-started",
+            "chunk-progress",
+        ];
         let more = [
             "chunk-encoded",
             "chunk-kept",

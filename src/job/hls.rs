@@ -194,7 +194,16 @@ impl Job<'_> {
         let (mut plan, original) = copy::decide(&media, &fetched.path, self.settings).await?;
         let cpu = (&self.cx.lanes.cpu, self.item.rank());
         let (ffmpeg, cancel, source) = (&self.cx.ffmpeg.ffmpeg, &self.cx.stop, &fetched.path);
-        let bench = Bench { ffmpeg, cpu, cancel, folder: self.folder, source, media: &media, settings: self.settings };
+        let bench = Bench {
+            ffmpeg,
+            cpu,
+            cancel,
+            folder: self.folder,
+            source,
+            media: &media,
+            settings: self.settings,
+            report: self.report,
+        };
         quality::choose_once(&bench, &self.generation(fetched, &plan, false), &mut plan).await?;
         if let Some(earlier) = self.earlier_of(fetched) {
             reuse::adopt(&mut plan, &earlier.recipes, self.origin(fetched), self.settings);
