@@ -3,6 +3,7 @@
 pub mod aac;
 pub mod adts;
 pub mod aes128;
+pub mod av1_frame;
 pub mod avif;
 pub mod cbcs;
 pub mod chapters;
