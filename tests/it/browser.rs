@@ -90,14 +90,23 @@ fn fragments_play_by_both_players_as_hls_and_as_dash() {
     hls("samples", &[&seal[..], &["cbcs", "--dash"]].concat());
     let samples = sandbox.path("samples");
     check(&play(&samples, &[&few[..], &with_keys, &shaka].concat()), 2);
-    let [key] = &crate::support::oracle::files(&keys.join("v"))[..] else { panic!("one key is wanted") };
-    let bytes = hex::encode(std::fs::read(keys.join("v").join(key)).unwrap());
-    let pair = format!("{}:{bytes}", key.trim_end_matches(".key"));
+    let pair = key_pair(&keys);
     check(&play(&samples, &[&few[..], &shaka, &dash, &["--clear-key", &pair]].concat()), 2);
     // The wrong key shows nothing: the test above can fail.
-    let wrong = format!("{}:{}", key.trim_end_matches(".key"), "00".repeat(16));
+    let wrong = format!("{}:{}", pair.split(':').next().unwrap(), "00".repeat(16));
     let seen = try_play(&samples, &[&few[..], &shaka, &dash, &["--clear-key", &wrong]].concat());
     assert_eq!(seen["ok"], false, "{seen}");
+    std::fs::remove_dir_all(keys.join("v")).unwrap();
+    hls("av1", &[&seal[..], &["cbcs", "--dash", "--codec", "av1"]].concat());
+    let pair = key_pair(&keys);
+    check(&play(&sandbox.path("av1"), &[&few[..], &shaka, &dash, &["--clear-key", &pair]].concat()), 2);
+}
+
+/// The one key of a video by its id, as shaka-player takes it.
+fn key_pair(keys: &Path) -> String {
+    let [key] = &crate::support::oracle::files(&keys.join("v"))[..] else { panic!("one key is wanted") };
+    let bytes = hex::encode(std::fs::read(keys.join("v").join(key)).unwrap());
+    format!("{}:{bytes}", key.trim_end_matches(".key"))
 }
 
 #[test]
