@@ -42,9 +42,8 @@ impl Parameters {
     /// The parts of a sample that are encrypted, in order.
     fn covered(&mut self, config: &Config, sample: &[u8]) -> Option<Vec<Range<usize>>> {
         if let Self::Av1(reader) = self {
-            // What is covered ends with the tile and is whole blocks (AV1 in ISO base media, section on encryption).
-            let whole = |tile: Range<usize>| tile.end - tile.len() / BLOCK * BLOCK..tile.end;
-            return Some(reader.tiles(sample)?.into_iter().map(whole).collect());
+            // From the first byte of a tile to the last (AV1 in ISO base media, on `cbcs`).
+            return reader.tiles(sample);
         }
         let slice = |(_, from, unit): (usize, usize, &[u8])| Some(from + self.clear_bytes(unit)?..from + unit.len());
         config.units(sample)?.into_iter().map(slice).collect()

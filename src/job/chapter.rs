@@ -10,13 +10,13 @@ use super::publish::write;
 use super::work::Work;
 
 /// The name of Apple's list below the generation.
-pub const LIST: &str = "chapters.json";
+pub(super) const LIST: &str = "chapters.json";
 
 const TRACK: Serving = Serving { content_type: "text/vtt", cache_control: IMMUTABLE };
 const JSON: Serving = Serving { content_type: "application/json", cache_control: IMMUTABLE };
 
 /// Writes the chapters, if the source has any.
-pub async fn store(work: &Work<'_>) -> Result<Vec<Object>, Failure> {
+pub(super) async fn store(work: &Work<'_>) -> Result<Vec<Object>, Failure> {
     let chapters = &work.target().chapters;
     if chapters.is_empty() {
         return Ok(Vec::new());

@@ -97,8 +97,9 @@ struct Part {
 impl Part {
     fn chapter(&self) -> Option<Chapter> {
         let title = self.tags.get("title").cloned().unwrap_or_default();
-        let start = seconds(self.start_time.as_deref())?;
-        Some(Chapter { start, end: seconds(self.end_time.as_deref()).unwrap_or(start), title })
+        let time = |text: &Option<String>| text.as_ref()?.parse::<f64>().ok().filter(|time| time.is_finite());
+        let start = time(&self.start_time)?;
+        Some(Chapter { start, end: time(&self.end_time).unwrap_or(start), title })
     }
 }
 

@@ -23,7 +23,7 @@ const ENCRYPTED: &[&str] =
 const CHUNKS: usize = 8;
 
 fn bench(options: &[&str]) -> Bench {
-    let bench = Bench::new().with_input("clip.mp4", &[&["--no-copy"], options].concat());
+    let mut bench = Bench::new().with_input("clip.mp4", &[&["--no-copy"], options].concat());
     let rung = |size| format!("{{ name = \"{size}p\", short-side = {size}, crf = 30.0, max-bitrate = {} }}", size * 2);
     let ladder = |name: &str, sizes: &[u32]| {
         format!("{name} = [{}]\n", sizes.iter().map(|size| rung(*size)).collect::<Vec<_>>().join(", "))
