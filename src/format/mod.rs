@@ -4,6 +4,7 @@ pub mod aac;
 pub mod adts;
 pub mod aes128;
 pub mod av1_frame;
+mod av1_sequence;
 pub mod avif;
 pub mod cbcs;
 pub mod chapters;

@@ -79,10 +79,8 @@ struct Header {
     chapters: Vec<Part>,
 }
 
-/// The chapters alone.
 #[derive(Deserialize)]
 struct Parts {
-    #[serde(default)]
     chapters: Vec<Part>,
 }
 
@@ -165,20 +163,29 @@ fn order(ffprobe: &Path, path: &Path, most: u64, what: &[&str]) -> Order {
 }
 
 async fn header(ffprobe: &Path, path: &Path, pixels: u64, cancel: &CancellationToken) -> Result<Header, Failure> {
-    let mut json = String::new();
     let what = [&["-show_streams", "-show_format"], CHAPTERS].concat();
-    let order = order(ffprobe, path, pixels, &what);
+    let (ended, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
+    if !ended.status.success() || oversize(&ended.last_lines, pixels).is_some() {
+        return Err(refused(&ended, path, pixels).await);
+    }
+    parsed(&json)
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, Failure> {
+    serde_json::from_str(json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
+}
+
+/// What ffprobe prints, as much as any real file takes.
+async fn answer(order: &Order, cancel: &CancellationToken) -> Result<(Ended, String), Failure> {
+    let mut json = String::new();
     let collect = |output, line: &str| {
         if output == Output::Out && json.len() < 4 << 20 {
             json.push_str(line);
         }
         true
     };
-    let ended = run(&order, cancel, collect).await.map_err(child_failure)?;
-    if !ended.status.success() || oversize(&ended.last_lines, pixels).is_some() {
-        return Err(refused(&ended, path, pixels).await);
-    }
-    serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
+    let ended = run(order, cancel, collect).await.map_err(child_failure)?;
+    Ok((ended, json))
 }
 
 /// The chapters of a file that is whole. Where their titles lie among the pictures, an index alone does not tell them.
@@ -188,20 +195,11 @@ pub async fn chapters(
     limits: &Limits,
     cancel: &CancellationToken,
 ) -> Result<Vec<Chapter>, Failure> {
-    let mut json = String::new();
-    let collect = |output, line: &str| {
-        if output == Output::Out && json.len() < 4 << 20 {
-            json.push_str(line);
-        }
-        true
-    };
-    let ended = run(&order(ffprobe, path, limits.pixels, CHAPTERS), cancel, collect).await.map_err(child_failure)?;
+    let (ended, json) = answer(&order(ffprobe, path, limits.pixels, CHAPTERS), cancel).await?;
     if !ended.status.success() {
         return Err(refused(&ended, path, limits.pixels).await);
     }
-    let parts: Parts = serde_json::from_str(&json)
-        .map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))?;
-    Ok(parts.chapters.iter().filter_map(Part::chapter).collect())
+    Ok(parsed::<Parts>(&json)?.chapters.iter().filter_map(Part::chapter).collect())
 }
 
 /// Whether the header leaves out what HDR10 may say of itself.
@@ -219,14 +217,7 @@ async fn complete_hdr(
 ) -> Result<(), Failure> {
     let index = video.index.to_string();
     let what = ["-select_streams", &index, "-read_intervals", "%+#1", "-show_frames", "-of", "json=compact=1"];
-    let mut json = String::new();
-    let collect = |output, line: &str| {
-        if output == Output::Out && json.len() < 1 << 20 {
-            json.push_str(line);
-        }
-        true
-    };
-    run(&order(ffprobe, path, pixels, &what), cancel, collect).await.map_err(child_failure)?;
+    let (_, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
     // A picture that cannot be read is found by others.
     let frames = serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default();
     let said: Vec<&SideData> = frames.iter().flat_map(|frame| &frame.side_data_list).collect();
