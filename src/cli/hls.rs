@@ -155,7 +155,8 @@ fn read_inputs(config: &Config, args: &Args) -> Result<(Vec<Item>, Vec<BadLine>)
     Ok((items, bad_lines))
 }
 
-fn name_single(items: &mut [Item], id: &str) -> Result<(), Trouble> {
+/// Gives the only one of `items` an id.
+pub(super) fn name_single(items: &mut [Item], id: &str) -> Result<(), Trouble> {
     let [item] = items else {
         let trouble = Trouble::usage(format!("--id names one video, but there are {}", items.len()));
         return Err(trouble.hint("give ids in a .yaml or .jsonl list"));

@@ -26,6 +26,7 @@ const mime = {
   '.mp4': 'video/mp4',
   '.mpd': 'application/dash+xml',
   '.ts': 'video/mp2t',
+  '.vtt': 'text/vtt',
 };
 
 function readArguments() {

@@ -60,6 +60,8 @@ mod gc;
 mod reach;
 #[cfg(all(feature = "faults", feature = "serve"))]
 mod rebind;
+#[cfg(feature = "faults")]
+mod rungs;
 mod sidecar;
 #[cfg(feature = "faults")]
 mod signals;
