@@ -370,18 +370,21 @@ const ACCOUNT_KEY: &str = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UV
 
 pub(crate) fn azurite() -> &'static Azurite {
     static AZURITE: OnceLock<Azurite> = OnceLock::new();
-    AZURITE.get_or_init(|| {
+    AZURITE.get_or_init(Azurite::start)
+}
+
+impl Azurite {
+    /// One of its own.
+    pub(crate) fn start() -> Self {
         let (port, folder) = (free_port(), tempfile::tempdir().unwrap());
         let program = forebay_home().join("azurite/node_modules/.bin/azurite-blob");
         let (program, place, number) = (program.to_str().unwrap(), folder.path().to_owned(), port.to_string());
         let arguments =
             ["--blobPort", &number, "--location", place.to_str().unwrap(), "--silent", "--disableTelemetry"];
         let server = Tethered::listening(folder, program, &arguments, port);
-        Azurite { port, _server: server }
-    })
-}
+        Self { port, _server: server }
+    }
 
-impl Azurite {
     /// The fields of a container, as names and values; `more` comes last.
     pub(crate) fn values(&self, container: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", self.port);
@@ -390,6 +393,12 @@ impl Azurite {
         let all = [&place[..], &usual, more].concat();
         let all: BTreeMap<String, String> = all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         all.into_iter().filter(|(_, value)| !value.is_empty()).collect()
+    }
+
+    /// All that is to be known of the account in one text.
+    pub(crate) fn connection(&self) -> String {
+        let endpoint = format!("http://127.0.0.1:{}/{ACCOUNT}", self.port);
+        format!("AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};BlobEndpoint={endpoint}")
     }
 
     pub(crate) fn place(&self, container: &str, more: &[(&str, &str)]) -> Fields {
