@@ -17,7 +17,7 @@ use crate::plan::chapter;
 use crate::plan::copy::{self, Top};
 use crate::plan::generation::Origin;
 use crate::plan::hls::{HlsPlan, clock};
-use crate::plan::ladder::{fits, upright_size};
+use crate::plan::ladder::{Rendition, fits, upright_size};
 use crate::plan::settings::{HlsSettings, Rung};
 use crate::plan::subtitle::SubtitleRendition;
 use crate::scratch::file::Privacy;
@@ -148,12 +148,7 @@ fn lines(input: &str, media: &Media, (plan, kept): (&HlsPlan, &[String]), settin
             kbps += media.video.as_ref().map_or(0.0, copy::kbps);
             continue;
         }
-        let quality = if settings.two_pass {
-            "two passes".into()
-        } else {
-            let found = settings.quality.map(|quality| format!(" for {}={}", quality.metric.name(), quality.target));
-            format!("CRF {:.1}{}", one.crf + settings.profile.crf_shift, found.unwrap_or_default())
-        };
+        let quality = quality(one, settings);
         let most = f64::from(one.max_kbps) * settings.profile.rate;
         let range = if one.range == DynamicRange::Sdr { "" } else { " HDR" };
         lines.push(format!(
@@ -186,6 +181,15 @@ fn lines(input: &str, media: &Media, (plan, kept): (&HlsPlan, &[String]), settin
     lines.push(format!("  work       about {cpu_seconds:.0} CPU seconds, roughly, on a machine of 2024"));
     lines.extend(plan.warnings.iter().map(|warning| format!("  note       {warning}")));
     lines
+}
+
+/// What decides on the bits of a rendition.
+fn quality(one: &Rendition, settings: &HlsSettings) -> String {
+    if settings.two_pass {
+        return "two passes".into();
+    }
+    let found = settings.quality.map(|quality| format!(" for {}={}", quality.metric.name(), quality.target));
+    format!("CRF {:.1}{}", one.crf + settings.profile.crf_shift, found.unwrap_or_default())
 }
 
 fn picture(video: &Video, media: &Media) -> String {

@@ -34,25 +34,7 @@ impl Sequence {
         if bits.flag()? {
             return None;
         }
-        if bits.flag()? {
-            bits.read(64)?;
-            if bits.flag()? {
-                bits.unsigned()?;
-            }
-            if bits.flag()? {
-                return None;
-            }
-        }
-        let delays = bits.flag()?;
-        for _ in 0..=bits.read(5)? {
-            bits.read(12)?;
-            if bits.read(5)? > 7 {
-                bits.flag()?;
-            }
-            if delays && bits.flag()? {
-                bits.read(4)?;
-            }
-        }
+        operating_points(bits)?;
         let size_bits = (bits.read(4)? + 1, bits.read(4)? + 1);
         let size = (bits.read(size_bits.0)? + 1, bits.read(size_bits.1)? + 1);
         let id_bits = if bits.flag()? {
@@ -95,6 +77,30 @@ impl Sequence {
             grain,
         })
     }
+}
+
+/// Goes over the timing and the operating points.
+fn operating_points(bits: &mut Bits<'_>) -> Option<()> {
+    if bits.flag()? {
+        bits.read(64)?;
+        if bits.flag()? {
+            bits.unsigned()?;
+        }
+        if bits.flag()? {
+            return None;
+        }
+    }
+    let delays = bits.flag()?;
+    for _ in 0..=bits.read(5)? {
+        bits.read(12)?;
+        if bits.read(5)? > 7 {
+            bits.flag()?;
+        }
+        if delays && bits.flag()? {
+            bits.read(4)?;
+        }
+    }
+    Some(())
 }
 
 /// Whether the picture is grey, its colour halved, and quantized plane by plane. Only 4:2:0 is ours.

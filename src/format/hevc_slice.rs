@@ -27,7 +27,6 @@ pub struct Parameters {
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the standard")]
 struct Sequence {
     /// 0 is grey.
     chroma: u32,

@@ -203,7 +203,7 @@ fn key(work: &Work<'_>, folder: &str, file: &str) -> Option<Key> {
     Some(Key { method: wish.method, uri, iv })
 }
 
-fn master<'a>(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>, texts: &[subtitle::Finished<'a>]) -> String {
+fn master(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>, texts: &[subtitle::Finished<'_>]) -> String {
     let texts = words(texts);
     let (variants, tracks) = (variants(work, renditions), tracks(work, renditions));
     let list = (!work.target().chapters.is_empty()).then_some(chapter::LIST);
