@@ -277,8 +277,9 @@ impl Job<'_> {
 
     fn generation(&self, fetched: &Fetched, plan: &HlsPlan, chapters: bool) -> String {
         let (beside, lineage) = (self.beside.digest(), ladder::lineage(&plan.video));
-        let texts = self.settings.dash && !plan.subtitles.is_empty();
-        let extras = [(chapters, "chapters"), (texts, "texts for DASH")];
+        let texts = !plan.subtitles.is_empty();
+        let extras =
+            [(chapters, "chapters"), (texts, "escaped texts"), (texts && self.settings.dash, "texts for DASH")];
         let extras: Vec<&str> = extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect();
         let (beside, lineage) = (beside.as_deref(), lineage.as_deref());
         let origin = Origin { beside, extras: &extras, lineage, ..self.origin(fetched) };
