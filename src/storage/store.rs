@@ -248,10 +248,14 @@ impl Store {
         self.inner.patience.ask(|| parts.abandon(upload)).await
     }
 
-    /// The uploads below `prefix` that were begun longer than `age` ago and never finished.
+    /// The uploads below `prefix` that were begun longer than `age` ago and never finished; none of a
+    /// server that cannot tell.
     pub async fn unfinished(&self, prefix: &str, age: Duration) -> Result<Vec<super::Upload>, StorageError> {
         let Large::Parts(parts) = self.storage().large() else { return Ok(Vec::new()) };
-        let mut left = self.inner.patience.ask(|| parts.unfinished(prefix)).await?;
+        let mut left = match self.inner.patience.ask(|| parts.unfinished(prefix)).await {
+            Err(error) if error.kind == Kind::Unsupported => Vec::new(),
+            told => told?,
+        };
         left.retain(|upload| upload.begun.is_some_and(|begun| age_of(begun) >= age));
         Ok(left)
     }

@@ -4,6 +4,7 @@ use forebay::storage::store::Store;
 use forebay::storage::{About, Large};
 
 use crate::support::bench::Bench;
+use crate::support::cutter::{Cutter, Fault};
 use crate::support::sandbox::Sandbox;
 use crate::support::stores;
 
@@ -89,6 +90,17 @@ fn check(store: &Store, sandbox: &Sandbox, break_off: &dyn Fn(), upload: Option<
     assert_eq!((run.stdout.as_str(), keys(store)), ("", stay));
 }
 
+/// A sandbox whose `place:` is a bucket.
+fn with_bucket(port: u16, bucket: &str) -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    sandbox.config(&format!(
+        "[storage.place.s3]\nendpoint = \"http://127.0.0.1:{port}\"\nbucket = \"{bucket}\"\nregion = \"us-east-1\"\n",
+    ));
+    sandbox.set("AWS_ACCESS_KEY_ID", "any");
+    sandbox.set("AWS_SECRET_ACCESS_KEY", "any");
+    sandbox
+}
+
 #[test]
 fn a_bucket_is_swept() {
     let (moto, bucket) = (stores::moto(), stores::unique("gc"));
@@ -96,13 +108,7 @@ fn a_bucket_is_swept() {
     let store = stores::open(&moto.bucket(&bucket));
     let Large::Parts(parts) = store.storage().large() else { panic!("S3 has parts") };
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let mut sandbox = Sandbox::new();
-    sandbox.config(&format!(
-        "[storage.place.s3]\nendpoint = \"http://127.0.0.1:{}\"\nbucket = \"{bucket}\"\nregion = \"us-east-1\"\n",
-        moto.port
-    ));
-    sandbox.set("AWS_ACCESS_KEY_ID", "any");
-    sandbox.set("AWS_SECRET_ACCESS_KEY", "any");
+    let sandbox = with_bucket(moto.port, &bucket);
     // The server gives every upload the same date of long ago.
     let (ours, foreign) = (format!("talk/{OLD}/720p/00001.ts"), "backup/disk.img".to_owned());
     let break_off = || {
@@ -113,6 +119,15 @@ fn a_bucket_is_swept() {
     check(&store, &sandbox, &break_off, Some(&ours));
     let left = runtime.block_on(parts.unfinished("")).unwrap();
     assert_eq!(left.iter().map(|upload| &upload.key).collect::<Vec<_>>(), [&foreign]);
+}
+
+#[test]
+fn a_server_that_does_not_list_uploads_is_swept_all_the_same() {
+    let (moto, bucket) = (stores::moto(), stores::unique("gc"));
+    moto.make(&bucket);
+    let cutter = Cutter::before(moto.port);
+    cutter.set(Fault::NoUploads);
+    check(&stores::open(&moto.bucket(&bucket)), &with_bucket(cutter.port, &bucket), &|| (), None);
 }
 
 #[test]

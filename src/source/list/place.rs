@@ -53,7 +53,7 @@ async fn below(place: &str, key: &str, stores: &Stores) -> Result<Option<Vec<Str
     keys.retain(|key| is_video(key));
     keys.sort();
     if keys.is_empty() {
-        let address = store.address(if key.is_empty() { "." } else { key });
+        let address = store.address(key);
         return Err(Failure::permanent(format!("no video lies below `{address}`")));
     }
     Ok(Some(keys))

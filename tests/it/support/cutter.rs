@@ -30,6 +30,8 @@ pub(crate) enum Fault {
     Late,
     /// All are taken, and none is answered.
     Silent,
+    /// Uploads that were never finished are not listed, as by a smaller server of S3.
+    NoUploads,
 }
 
 /// The proxy. Dropping it ends it.
@@ -130,6 +132,12 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     if hit && fault == Fault::Busy {
         let answer = "HTTP/1.1 503 Slow Down\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         return client.write_all(answer.as_bytes());
+    }
+    if fault == Fault::NoUploads && head.lines().next().is_some_and(|line| line.contains("uploads")) {
+        let text = "<Error><Code>NotImplemented</Code><Message>not here</Message></Error>";
+        let length = text.len();
+        let head = format!("HTTP/1.1 501 Not Implemented\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n");
+        return client.write_all(format!("{head}{text}").as_bytes());
     }
     if fault == Fault::Silent {
         while *shared.fault.lock().unwrap() == Fault::Silent && !shared.ended.load(Ordering::SeqCst) {
