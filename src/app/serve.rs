@@ -104,6 +104,7 @@ pub async fn serve(
                 stop.step().await;
             }
         } else {
+            workshop.join(&queue).await;
             work(queue, watched, worker::settings(&config, false), stop, listener).await;
         }
     };
@@ -220,6 +221,14 @@ impl Runner for Watched {
 
     fn waits(&self, number: u64) -> bool {
         self.workshop.waits(number)
+    }
+
+    fn make(&self) -> Option<String> {
+        self.workshop.make()
+    }
+
+    fn idle(&self) -> u64 {
+        self.workshop.idle()
     }
 
     async fn forget(&self, id: &str) {

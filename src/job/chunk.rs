@@ -30,6 +30,7 @@ use crate::tool::ffmpeg;
 use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
+use super::film;
 use super::kept;
 use super::pack::{self, INIT, Pack};
 use super::pictures;
@@ -91,6 +92,44 @@ impl Part {
     }
 }
 
+/// What came of a part here.
+pub enum Made {
+    /// It is stored.
+    Stored(journal::Chunk),
+    /// Any worker may make it: the number of the chunk.
+    Left(u64),
+}
+
+/// Makes one part, or leaves it to the crew of a film.
+pub async fn make_or_leave(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
+    if let Part::Video(chunk) = part
+        && !is_made(work, part)
+        && is_left(work, part, chunk).await
+    {
+        return Ok(Made::Left(chunk.number));
+    }
+    make(work, part).await.map(Made::Stored)
+}
+
+fn is_made(work: &Work<'_>, part: Part) -> bool {
+    work.target.get().is_some_and(|target| target.made.contains_key(&part.name()))
+}
+
+/// Whether the crew is to make a chunk. While the source is coming, that cannot be told: those that
+/// are begun then are made here.
+async fn is_left(work: &Work<'_>, part: Part, chunk: Chunk) -> bool {
+    let crew = work.cx.crew.as_ref();
+    if crew.is_none_or(|crew| !crew.takes(work.plan.grid.seconds())) {
+        return false;
+    }
+    tokio::select! {
+        biased;
+        target = work.target.wait() => target.led.is_some() && kept::find(work, part).await.is_none(),
+        () = work.has_arrived(work.pieces(&chunk).first()) => false,
+        () = work.cx.stop.cancelled() => false,
+    }
+}
+
 /// Encodes, checks and stores one part, and notes it when all of it is durable.
 /// What an earlier run has made is taken as it is.
 pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure> {
@@ -140,7 +179,11 @@ async fn made(work: &Work<'_>, part: Part, rank: Rank, whole: bool) -> Result<Ve
 /// Notes a part all of whose objects are stored.
 async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<journal::Chunk, Failure> {
     fault::point("chunk-stored");
-    work.cx.journal.chunk_done(&journal_place(&work.target().place, work.cx), &part.name(), &chunk).await?;
+    if work.guest || work.target().led.is_some() {
+        film::note(work, part, &chunk).await?;
+    } else {
+        work.cx.journal.chunk_done(&journal_place(&work.target().place, work.cx), &part.name(), &chunk).await?;
+    }
     fault::point("chunk-noted");
     Ok(chunk)
 }

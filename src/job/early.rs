@@ -23,13 +23,13 @@ use crate::tool::ffprobe;
 use super::{Context, blocking};
 
 /// ffprobe decodes a few pictures at the head of a file to tell their format.
-const HEAD: u64 = 512 << 10;
+pub(super) const HEAD: u64 = 512 << 10;
 
 /// A source that comes faster than this needs no head start.
 const SMALLEST: u64 = 3 * HEAD;
 
 /// No index of a film is larger.
-const LARGEST_INDEX: u64 = 64 << 20;
+pub(super) const LARGEST_INDEX: u64 = 64 << 20;
 
 /// A source that is coming, as far as its index tells.
 pub struct Head {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::StreamExt as _;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{SetOnce, watch};
+use tokio::sync::{SetOnce, mpsc, watch};
 
 use crate::format::keys::KeyRing;
 use crate::model::event::What;
@@ -21,10 +21,11 @@ use crate::source::beside::{self, Beside};
 use crate::source::{Arrival, FetchContext, Fetched, Identity};
 use crate::tool::ffprobe;
 
-use super::chunk::{self, Part};
+use super::chunk::{self, Made, Part};
 use super::copy::{self, Original};
 use super::done::{self, Wish};
 use super::early::{self, Head};
+use super::film;
 use super::publish::{self, Provenance};
 use super::quality::{self, Bench};
 use super::work::{Stored, Target, Work};
@@ -173,7 +174,7 @@ impl Job<'_> {
         quality::choose_once(&bench, &self.generation(fetched), &mut plan).await?;
         let work = self.work((media, (plan, original)), fetched.path.clone(), (fetched.serial.clone(), None));
         self.aim(&work, fetched).await?;
-        let made = all_chunks(&work).await;
+        let made = all_chunks(&work, self.item).await;
         self.publish(&work, made, fetched).await
     }
 
@@ -196,7 +197,7 @@ impl Job<'_> {
             Ok(fetched)
         };
         // A failure to encode comes after the source is whole, and has to be cleaned up behind.
-        let chunks = async { Ok(all_chunks(&work).await) };
+        let chunks = async { Ok(all_chunks(&work, self.item).await) };
         let (fetched, made) = tokio::try_join!(arriving, chunks)?;
         Ok(self.publish(&work, made, &fetched).await?)
     }
@@ -228,6 +229,8 @@ impl Job<'_> {
             serial,
             arrival,
             target: SetOnce::new(),
+            guest: false,
+            rest: None,
         }
     }
 
@@ -244,8 +247,9 @@ impl Job<'_> {
         let key_ring = encryption.map(|wish| Arc::new(KeyRing::new(&wish.master_key, &generation, wish.rotate)));
         let pointer = self.cx.storage.stat(&format!("{}/master.m3u8", self.identity.id)).await?;
         let pointer = pointer.and_then(|stat| stat.etag);
-        let made = done::chunks(&place, self.cx).await?;
-        let set = work.target.set(Target { generation, place, key_ring, pointer, made });
+        let led = film::share(work, self.item, fetched, &place).await?;
+        let made = done::chunks(&place, self.cx, led.is_some()).await?;
+        let set = work.target.set(Target { generation, place, key_ring, pointer, made, led });
         set.map_err(|_| Failure::environment("the source was whole twice"))
     }
 
@@ -265,10 +269,11 @@ impl Job<'_> {
             Ok(chunks) => self.cx.unless_cancelled(publish::publish(work, &chunks, &provenance)).await,
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = &published
-            && failure.class == Class::Permanent
-        {
-            publish::withdraw(work).await;
+        if let Err(failure) = &published {
+            film::abandon(work, failure).await;
+            if failure.class == Class::Permanent {
+                publish::withdraw(work).await;
+            }
         }
         let published = published?;
         Ok(Outcome::Published {
@@ -281,7 +286,7 @@ impl Job<'_> {
 }
 
 /// Makes all parts that no earlier run has made, several at once.
-async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
+async fn all_chunks(work: &Work<'_>, item: &Item) -> Result<Vec<journal::Chunk>, Failure> {
     let wanted = work.settings.poster || work.settings.storyboard;
     let pictures = wanted && !work.plan.video.is_empty();
     let parts = parts(&work.plan, pictures, work.target.get().is_none());
@@ -295,17 +300,34 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
     });
     let at_once = if work.target.get().is_none() { MOST_KEPT } else { work.cx.lanes.backlog.capacity() };
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
-    let mut making = futures_util::stream::iter(parts).map(|part| chunk::make(work, part)).buffer_unordered(at_once);
-    let (mut made, mut stopped) = (Vec::new(), None);
-    while let Some(outcome) = making.next().await {
-        match outcome {
-            Ok(chunk) => made.push(chunk),
-            // Those at work may finish while the run winds down; no other gets a permit any more.
-            Err(failure) if failure.class == Class::Stopped => stopped = Some(failure),
-            Err(failure) => return Err(failure),
+    let making = futures_util::stream::iter(parts).map(|part| chunk::make_or_leave(work, part));
+    let mut making = making.buffer_unordered(at_once);
+    let (leave, left) = mpsc::unbounded_channel();
+    let here = async {
+        // Dropped with the last part, which tells that no more are left to others.
+        let leave = leave;
+        let (mut made, mut stopped) = (Vec::new(), None);
+        while let Some(outcome) = making.next().await {
+            match outcome {
+                Ok(Made::Stored(chunk)) => made.push(chunk),
+                Ok(Made::Left(number)) => leave.send(number).unwrap_or_default(),
+                // Those at work may finish while the run winds down; no other gets a permit any more.
+                Err(failure) if failure.class == Class::Stopped => stopped = Some(failure),
+                Err(failure) => return Err(failure),
+            }
         }
-    }
-    stopped.map_or(Ok(made), Err)
+        Ok(stopped.map_or(Ok(made), Err))
+    };
+    let elsewhere = async {
+        match film::gather(work, item, left).await {
+            Err(failure) if failure.class != Class::Stopped => Err(failure),
+            gathered => Ok(gathered),
+        }
+    };
+    let (here, elsewhere) = tokio::try_join!(here, elsewhere)?;
+    let mut made = here?;
+    made.extend(elsewhere?);
+    Ok(made)
 }
 
 /// All that is to be encoded. Sound comes first: it is one long piece, and the

@@ -50,6 +50,8 @@ mod crash;
 #[cfg(all(feature = "serve", feature = "stores"))]
 mod deploy;
 #[cfg(feature = "faults")]
+mod film;
+#[cfg(feature = "faults")]
 mod full_disk;
 mod gc;
 #[cfg(feature = "faults")]

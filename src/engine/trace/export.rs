@@ -107,6 +107,14 @@ impl Runner for Traced {
         self.runner.waits(number)
     }
 
+    fn make(&self) -> Option<String> {
+        self.runner.make()
+    }
+
+    fn idle(&self) -> u64 {
+        self.runner.idle()
+    }
+
     async fn forget(&self, id: &str) {
         self.runner.forget(id).await;
     }

@@ -4,6 +4,7 @@
 //! lease, and gives the job up before the lease ends if it cannot be renewed.
 
 mod attend;
+mod hands;
 pub mod progress;
 
 use std::collections::BTreeSet;
@@ -46,6 +47,13 @@ pub trait Runner: Send + Sync {
 
     /// Whether order `number` waits for its turn in this process, behind others that work.
     fn waits(&self, number: u64) -> bool;
+
+    /// The label of chunks of films of which this program makes the bytes that any worker with that
+    /// label makes; none if it makes no chunks for others.
+    fn make(&self) -> Option<String>;
+
+    /// Cores that nobody has or waits for.
+    fn idle(&self) -> u64;
 
     /// The job is over everywhere: what was kept for another attempt may go.
     async fn forget(&self, id: &str);
@@ -200,9 +208,20 @@ pub async fn work(
         bench: watch::Sender::new(Bench::default()),
     });
     let mut tasks = JoinSet::new();
+    // Who does one job lends a hand as long as that takes.
+    let (shared_by_hands, until) = (Arc::clone(&shared), shared.stop.child_token());
     for _ in 0..slots {
-        tasks.spawn(slot(Arc::clone(&shared)));
+        let (slot, until) = (slot(Arc::clone(&shared)), until.clone());
+        tasks.spawn(async move {
+            let reachable = slot.await;
+            until.cancel();
+            reachable
+        });
     }
+    tasks.spawn(async move {
+        hands::lend(shared_by_hands, until).await;
+        true
+    });
     let mut summary = WorkerSummary::default();
     let mut count = |news: &News, summary: &mut WorkerSummary| {
         if let News::Ended { state, outcome, .. } = news {
@@ -240,7 +259,11 @@ pub async fn work(
 
 /// Takes one job after the other. `false` if it gave up on the queue.
 async fn slot(shared: Arc<Shared>) -> bool {
-    let asker = Asker { worker: shared.settings.name.clone(), labels: shared.settings.labels.clone() };
+    let mut asker = Asker { worker: shared.settings.name.clone(), labels: shared.settings.labels.clone(), only: None };
+    if shared.settings.once {
+        // Nobody else in this program would take a chunk while there is no job.
+        asker.labels.extend(shared.runner.make());
+    }
     let (mut look, mut outage, begun) = (FIRST_LOOK, None, Instant::now());
     loop {
         shared.rested().await;
@@ -252,7 +275,7 @@ async fn slot(shared: Arc<Shared>) -> bool {
             Ok(Some(claim)) => {
                 shared.reached(&mut outage);
                 look = FIRST_LOOK;
-                shared.attend(claim).await;
+                shared.attend(claim, None).await;
                 if shared.settings.once {
                     return true;
                 }
