@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::config::layer::{Flag, Surroundings};
 use crate::engine::dispatcher::lane_use;
 use crate::engine::worker::{Order, Runner};
+use crate::job::film::Crew;
 use crate::job::hls::{self, Outcome};
 #[cfg(feature = "photos")]
 use crate::job::share::Share;
@@ -126,9 +127,8 @@ impl Workshop {
 
     async fn hls(&self, order: &Order, config: &Config, folder: &Path) -> Result<Value, Failure> {
         let bench = self.bench(order, &order.job, config, folder).await?;
-        let crew = self.fleet.get().map(|fleet| fleet.crew(order, config, &bench.context));
-        let lent = crew.clone().map(|crew| crew as Arc<dyn crate::job::film::Crew>);
-        let context = Context { crew: lent, ..bench.context };
+        let crew = self.fleet.get().map(|fleet| fleet.crew(order, config, &bench.context) as Arc<dyn Crew>);
+        let context = Context { crew, ..bench.context };
         let outcome = hls::run(&bench.item, &bench.settings, &context, order.report.as_ref()).await;
         context.journal.close().await;
         Ok(match outcome? {

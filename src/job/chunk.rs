@@ -100,48 +100,21 @@ pub enum Made {
     Left(u64),
 }
 
-/// Makes one part, or leaves it to the crew of a film.
-pub async fn make_or_leave(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
-    if let Part::Video(chunk) = part
-        && !is_made(work, part)
-        && is_left(work, part, chunk).await
-    {
-        return Ok(Made::Left(chunk.number));
-    }
-    make(work, part).await.map(Made::Stored)
-}
-
-fn is_made(work: &Work<'_>, part: Part) -> bool {
-    work.target.get().is_some_and(|target| target.made.contains_key(&part.name()))
-}
-
-/// Whether the crew is to make a chunk. While the source is coming, that cannot be told: those that
-/// are begun then are made here.
-async fn is_left(work: &Work<'_>, part: Part, chunk: Chunk) -> bool {
-    let crew = work.cx.crew.as_ref();
-    if crew.is_none_or(|crew| !crew.takes(work.plan.grid.seconds())) {
-        return false;
-    }
-    tokio::select! {
-        biased;
-        target = work.target.wait() => target.led.is_some() && kept::find(work, part).await.is_none(),
-        () = work.has_arrived(work.pieces(&chunk).first()) => false,
-        () = work.cx.stop.cancelled() => false,
-    }
-}
-
 /// Encodes, checks and stores one part, and notes it when all of it is durable.
-/// What an earlier run has made is taken as it is.
-pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure> {
+/// What an earlier run has made is taken as it is; what others may make is left to them.
+pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
     if let Some(made) = work.target.get().and_then(|target| target.made.get(&part.name())) {
-        return Ok(made.clone());
+        return Ok(Made::Stored(made.clone()));
     }
     let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
     let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
     if part == Part::Pictures {
         return note(work, part, pictures::make(work, rank).await?).await;
     }
-    let (mut unstored, whole) = begin(work, part, rank).await?;
+    let (mut unstored, whole) = match begin(work, part, rank).await? {
+        Begun::Here(permit, whole) => (permit, whole),
+        Begun::Left(number) => return Ok(Made::Left(number)),
+    };
     let mut files = match kept::find(work, part).await {
         Some(files) => files,
         None => made(work, part, rank, whole).await?,
@@ -177,7 +150,7 @@ async fn made(work: &Work<'_>, part: Part, rank: Rank, whole: bool) -> Result<Ve
 }
 
 /// Notes a part all of whose objects are stored.
-async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<journal::Chunk, Failure> {
+async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<Made, Failure> {
     fault::point("chunk-stored");
     if work.guest || work.target().led.is_some() {
         film::note(work, part, &chunk).await?;
@@ -185,12 +158,20 @@ async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<jour
         work.cx.journal.chunk_done(&journal_place(&work.target().place, work.cx), &part.name(), &chunk).await?;
     }
     fault::point("chunk-noted");
-    Ok(chunk)
+    Ok(Made::Stored(chunk))
+}
+
+/// How the making of a part begins.
+enum Begun {
+    /// Here, with a permit; and whether the source is whole.
+    Here(Permit<Rank>, bool),
+    /// By whoever takes it.
+    Left(u64),
 }
 
 /// Waits until encoding of the part may begin: the source is whole, or all of it
-/// that its first piece needs is here. Tells which.
-async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>, bool), Failure> {
+/// that its first piece needs is here.
+async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<Begun, Failure> {
     let Work { cx, .. } = work;
     let early = async {
         match part {
@@ -202,8 +183,14 @@ async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>,
     };
     tokio::select! {
         biased;
-        _ = work.target.wait() => Ok((cx.permit(&cx.lanes.backlog, rank, 1).await?, true)),
-        permit = early => Ok((permit?, false)),
+        target = work.target.wait() => match part {
+            // What an earlier run has encoded is only to be stored.
+            Part::Video(chunk) if target.led.is_some() && kept::find(work, part).await.is_none() => {
+                Ok(Begun::Left(chunk.number))
+            }
+            _ => Ok(Begun::Here(cx.permit(&cx.lanes.backlog, rank, 1).await?, true)),
+        },
+        permit = early => Ok(Begun::Here(permit?, false)),
     }
 }
 

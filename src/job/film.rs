@@ -52,6 +52,9 @@ const READ_AT_ONCE: usize = 8;
 /// With so few chunks under way, they are looked at often.
 const FEW: usize = 16;
 
+/// Chunks that are offered at once.
+const MOST_AT_ONCE: usize = 1000;
+
 const OFTEN: Duration = Duration::from_millis(250);
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -220,7 +223,7 @@ pub(super) async fn gather(
     mut left: UnboundedReceiver<u64>,
 ) -> Result<Vec<journal::Chunk>, Failure> {
     let mut new = Vec::new();
-    if left.recv_many(&mut new, usize::MAX >> 8).await == 0 {
+    if left.recv_many(&mut new, MOST_AT_ONCE).await == 0 {
         return Ok(Vec::new());
     }
     let (Some(crew), Some(led)) = (&work.cx.crew, &work.target().led) else {
@@ -238,7 +241,7 @@ pub(super) async fn gather(
         tokio::select! {
             biased;
             () = work.cx.stop.cancelled() => return Err(Failure::stopped()),
-            count = left.recv_many(&mut away.unoffered, usize::MAX >> 8), if open => open = count > 0,
+            count = left.recv_many(&mut away.unoffered, MOST_AT_ONCE), if open => open = count > 0,
             () = tokio::time::sleep(pause) => away.look().await?,
         }
     }

@@ -142,7 +142,8 @@ impl Guest<'_> {
                 Err(at) => self.read(film, &file, at..(at + BOX).min(size), &mut here).await?,
             }
         };
-        self.read(film, &file, at..at + length, &mut here).await?;
+        // A faststart file has its first pictures behind the index, and they tell their format.
+        self.read(film, &file, at..(at + length + HEAD).min(size), &mut here).await?;
         let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &path, &self.settings.limits, &cx.cancel).await?;
         Ok((media, Reach::Index(path, here)))
     }
@@ -184,6 +185,7 @@ impl Guest<'_> {
     /// Makes chunk `number` of `known`, unless that is done already, and notes it at the destination.
     pub async fn make(&self, known: &Known, number: u64, folder: &Path) -> Result<(), Failure> {
         let beside = Beside::default();
+        let rest;
         let mut work = self.work(known, folder, &beside);
         if number >= known.plan.grid.chunks() {
             return Err(Failure::permanent(format!("the film has no chunk {number}")));
@@ -198,7 +200,6 @@ impl Guest<'_> {
             objects: chunk.segments * renditions,
             summary: format!("chunk {number} of a film").into(),
         });
-        let rest;
         let mut room = None;
         match &known.source {
             Reach::Here(path) => work.source.clone_from(path),

@@ -300,7 +300,7 @@ async fn all_chunks(work: &Work<'_>, item: &Item) -> Result<Vec<journal::Chunk>,
     });
     let at_once = if work.target.get().is_none() { MOST_KEPT } else { work.cx.lanes.backlog.capacity() };
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
-    let making = futures_util::stream::iter(parts).map(|part| chunk::make_or_leave(work, part));
+    let making = futures_util::stream::iter(parts).map(|part| chunk::make(work, part));
     let mut making = making.buffer_unordered(at_once);
     let (leave, left) = mpsc::unbounded_channel();
     let here = async {
