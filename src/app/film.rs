@@ -282,7 +282,8 @@ impl Crew for Helpers {
         *lock(&self.led) = Some(Arc::clone(led));
         let hand_in = |number: u64| async move { Ok::<_, QueueError>((number, self.hand_in(led, number).await?)) };
         // In order, so that they are taken in order.
-        let jobs = futures_util::stream::iter(chunks.iter().copied()).map(hand_in).buffered(OFFERED_AT_ONCE);
+        let jobs: Vec<_> = chunks.iter().copied().map(hand_in).collect();
+        let jobs = futures_util::stream::iter(jobs).buffered(OFFERED_AT_ONCE);
         let jobs: Vec<(u64, String)> = jobs.try_collect().await?;
         lock(&self.offered).extend(jobs);
         Ok(())

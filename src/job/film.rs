@@ -186,9 +186,9 @@ pub(super) async fn noted(place: &str, cx: &Context) -> Result<Vec<(String, jour
     let listed = cx.storage.list(&folder).await?.into_iter();
     let name = |key: &str| Some(key.strip_prefix(&folder)?.strip_prefix('/')?.strip_suffix(".json")?.to_owned());
     let names = listed.filter_map(|stat| name(&stat.key)).filter(|name| format!("{name}.json") != FILM);
-    let read = |name: String| async move { Ok(read(place, &name, cx).await?.map(|chunk| (name, chunk))) };
-    let found: Vec<_> =
-        futures_util::stream::iter(names.map(read)).buffer_unordered(READ_AT_ONCE).try_collect().await?;
+    let read = |name: String| async move { Ok::<_, Failure>(read(place, &name, cx).await?.map(|chunk| (name, chunk))) };
+    let reads: Vec<_> = names.map(read).collect();
+    let found: Vec<_> = futures_util::stream::iter(reads).buffer_unordered(READ_AT_ONCE).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 
@@ -263,8 +263,8 @@ impl Away<'_> {
     async fn look(&mut self) -> Result<(), Failure> {
         let crew = self.crew;
         let ask = |chunk: u64| async move { (chunk, crew.look(chunk).await) };
-        let asked = futures_util::stream::iter(std::mem::take(&mut self.offered)).map(ask);
-        let mut stands: Vec<_> = asked.buffer_unordered(READ_AT_ONCE).collect().await;
+        let asked: Vec<_> = std::mem::take(&mut self.offered).into_iter().map(ask).collect();
+        let mut stands: Vec<_> = futures_util::stream::iter(asked).buffer_unordered(READ_AT_ONCE).collect().await;
         stands.sort_unstable_by_key(|(chunk, _)| *chunk);
         for (chunk, stand) in stands {
             match stand {

@@ -88,7 +88,8 @@ async fn all(
             bring(origin, mark, piece, file, context, &told).await
         }
     };
-    futures_util::stream::iter(pieces.map(one)).buffer_unordered(connections).try_collect().await
+    let all: Vec<_> = pieces.map(one).collect();
+    futures_util::stream::iter(all).buffer_unordered(connections).try_collect().await
 }
 
 async fn bring(

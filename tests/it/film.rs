@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use forebay::model::job::{Job, Task};
 use forebay::queue::{Record, State};
+use forebay::storage::About;
 use rustix::process::Signal;
 
 use crate::support::brokers::{RabbitServer, RedisServer};
@@ -15,6 +16,7 @@ use crate::support::media;
 use crate::support::oracle;
 use crate::support::sandbox::Running;
 use crate::support::server::Server;
+use crate::support::stores;
 use crate::support::yard::{LEASE, PATIENCE, Yard, ended};
 
 /// Seconds of the film, in segments of one second.
@@ -55,7 +57,7 @@ impl Set {
             ("FOREBAY_WORKER__NAME", name),
             ("FOREBAY_NETWORK__USER_AGENT", name),
             ("FOREBAY_WORKER__SHARE_AFTER", share_after),
-            ("FOREBAY_WORKER__INPUTS", r#"["http:"]"#),
+            ("FOREBAY_WORKER__INPUTS", r#"["http:", "shelf:"]"#),
             ("FOREBAY_WORKER__PRIVATE_HOSTS", r#"["*"]"#),
         ];
         self.yard.sandbox.start_with(["worker", "--json", "--state", &format!("state-{name}")], &variables)
@@ -161,6 +163,36 @@ fn a_film_of_three_workers_is_the_film_of_one() {
         drain(workers);
         set.yard.sandbox.forebay(["verify", set.yard.master("film").to_str().unwrap()]).expect(0);
     }
+}
+
+#[test]
+fn a_film_goes_from_a_bucket_to_a_bucket() {
+    let (moto, bucket) = (stores::moto(), stores::unique("film"));
+    moto.make(&bucket);
+    let (store, runtime) = (stores::open(&moto.bucket(&bucket)), tokio::runtime::Runtime::new().unwrap());
+    let mut set = Set::new("sqlite");
+    let bytes = fs::read(set.files.join("film.mp4")).unwrap();
+    runtime.block_on(store.write("source/film.mp4", bytes.into(), &About::default())).unwrap();
+    let endpoint = format!("http://127.0.0.1:{}", moto.port);
+    for (name, value) in [("ENDPOINT", endpoint.as_str()), ("BUCKET", &bucket), ("REGION", "us-east-1")] {
+        set.yard.sandbox.set(&format!("FOREBAY_STORAGE__SHELF__S3__{name}"), value);
+    }
+    set.yard.sandbox.set("AWS_ACCESS_KEY_ID", "any");
+    set.yard.sandbox.set("AWS_SECRET_ACCESS_KEY", "any");
+    set.yard.sandbox.set("FOREBAY_WORKER__OUTPUTS", r#"["shelf:"]"#);
+    set.yard.ffmpeg.mode("slow");
+    let id = set.yard.submit(&Job { input: "shelf:source/film.mp4".into(), to: "shelf:out".into(), ..set.job() });
+    let workers = set.workers();
+    set.yard.stands(&id, State::Done);
+    drain(workers);
+    let makers: BTreeSet<_> = set.chunks().into_iter().filter_map(|record| record.worker).collect();
+    assert_eq!(makers.len(), 3, "{makers:?}");
+    let mut package = BTreeMap::new();
+    for stat in runtime.block_on(store.list("out/film")).unwrap() {
+        let bytes = runtime.block_on(store.load(&stat.key, 64 << 20)).unwrap().unwrap();
+        package.insert(stat.key.strip_prefix("out/film/").unwrap().to_owned(), bytes.to_vec());
+    }
+    same(&Set::alone("sqlite"), &package);
 }
 
 #[test]

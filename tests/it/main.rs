@@ -49,7 +49,7 @@ mod chaos;
 mod crash;
 #[cfg(all(feature = "serve", feature = "stores"))]
 mod deploy;
-#[cfg(feature = "faults")]
+#[cfg(all(feature = "faults", feature = "stores"))]
 mod film;
 #[cfg(feature = "faults")]
 mod full_disk;
