@@ -18,6 +18,7 @@ import measure
 import migrate
 import photos
 import serve
+import upload
 from measure import ROOT, WORK
 
 # What the encode must reach: ours, theirs, CPU, wall, bits.
@@ -162,10 +163,11 @@ PARTS = {
     "makespan": makespan.measure_all,
     "photos": photos.measure_all,
     "migrate": migrate.measure_all,
+    "upload": upload.measure_all,
     "serve": serve.measure_all,
 }
 # Sections of their own, which are left out until they are measured.
-APART = {"photos": photos.text, "migrate": migrate.text, "serve": serve.text}
+APART = {"photos": photos.text, "migrate": migrate.text, "upload": upload.text, "serve": serve.text}
 ROUNDS = 3
 # Prime to the 60 and 180 frames between key frames.
 SAMPLE = 7

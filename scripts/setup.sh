@@ -41,7 +41,7 @@ missing_packages() {
     has heif-convert && has heif-enc || echo libheif-examples
     has node || echo nodejs
     has npm || echo npm
-    # Stores to test against. Swift and Keystone are started from their Python modules.
+    # Stores to test against. Swift is started from its Python modules.
     has swift-proxy-server || echo swift-proxy swift-account swift-container swift-object
     [ -e /usr/lib/nginx/modules/ngx_http_dav_ext_module.so ] || echo nginx-light libnginx-mod-http-dav-ext
     [ -x /usr/sbin/sshd ] && has ssh-keygen || echo openssh-server openssh-client
@@ -132,6 +132,27 @@ install_moto() {
     "$home/bin/python3" -m pip install --quiet --disable-pip-version-check 'moto[server]>=5.2,<6'
 }
 
+# Keystone, and a Swift that trusts it, newer than the distribution's.
+install_openstack() {
+    local home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/openstack"
+    [ ! -e "$home/.whole" ] || return 0
+    say "installing Keystone and Swift from PyPI into $home"
+    rm -rf "$home"
+    python3 -m venv "$home" || return
+    "$home/bin/python3" -m pip install --quiet --disable-pip-version-check keystone swift || return
+    touch "$home/.whole"
+}
+
+# Microsoft's own emulator of Azure's Blob Storage.
+install_azurite() {
+    local home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/azurite"
+    [ ! -x "$home/node_modules/.bin/azurite-blob" ] || return 0
+    say "installing Azurite from npm into $home"
+    rm -rf "$home"
+    mkdir -p "$home"
+    npm install --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error azurite@3 >/dev/null
+}
+
 # Asks the API for everything that its description allows, and more.
 install_schemathesis() {
     local home="${XDG_DATA_HOME:-$HOME/.local/share}/forebay/schemathesis"
@@ -185,9 +206,11 @@ result=0
 install_packages || result=3
 if has python3; then install_ytdlp || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_moto || result=3; fi
+if [ "$with_tests" = yes ] && has python3; then install_openstack || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_schemathesis || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_test_servers || result=3; fi
 if [ "$with_tests" = yes ] && has npm; then install_browser_packages || result=3; fi
+if [ "$with_tests" = yes ] && has npm; then install_azurite || result=3; fi
 if [ "$with_tests" = yes ] && has python3; then install_shaka || result=3; fi
 check_cargo || result=3
 exit "$result"

@@ -8,17 +8,21 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::job;
 use crate::job::quality::Bench;
+use crate::job::{done, reuse};
 use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator};
 use crate::model::media::{DynamicRange, Media, Place, Video};
+use crate::plan::chapter;
 use crate::plan::copy::{self, Top};
+use crate::plan::generation::Origin;
 use crate::plan::hls::{HlsPlan, clock};
-use crate::plan::ladder::{fits, upright_size};
+use crate::plan::ladder::{Rendition, fits, upright_size};
 use crate::plan::settings::{HlsSettings, Rung};
 use crate::plan::subtitle::SubtitleRendition;
+use crate::scratch::file::Privacy;
 use crate::source::beside;
-use crate::source::{FetchContext, Sources};
+use crate::source::{FetchContext, Fetched, Sources};
 use crate::tool::{ffprobe, find};
 
 /// CPU seconds that a million pixels of output cost at `veryfast`, from
@@ -28,9 +32,9 @@ const CPU_SECONDS_PER_MEGAPIXEL: f64 = 0.022;
 /// What MPEG-TS adds to what it carries, and a first buffer that may be filled at once.
 const PACKAGING: f64 = 1.08;
 
-/// Says in lines for people what would be made of `item`. A remote input is
-/// fetched into a temporary folder first: nothing less tells what it holds.
-pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failure> {
+/// Says in lines for people what would be made of `item`, and what a package that is published at `to`
+/// has of it. A remote input is fetched into a temporary folder first: nothing less tells what it holds.
+pub async fn explain(config: &Config, item: &Item, to: Option<&str>) -> Result<Vec<String>, Failure> {
     let settings = config.hls_settings(item.ladder.as_deref(), None)?;
     let tools = find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?;
     if let Some(quality) = settings.quality {
@@ -38,9 +42,12 @@ pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failur
     }
     let cancel = CancellationToken::new();
     let folder = std::env::temp_dir().join(format!("forebay-plan-{}", std::process::id()));
-    let path = match &item.locator {
-        Locator::File(path) => path.clone(),
-        Locator::Url(_) | Locator::Object { .. } => fetch(config, item, &folder, &cancel).await?,
+    let (path, came) = match &item.locator {
+        Locator::File(path) if to.is_none() => (path.clone(), None),
+        _ => {
+            let (id, fetched) = fetch(config, item, &folder, &cancel).await?;
+            (fetched.path, Some((id, fetched.sha256)))
+        }
     };
     let planned = async {
         let mut media = ffprobe::probe(&tools.ffprobe, &path, &settings.limits, &cancel).await?;
@@ -55,16 +62,26 @@ pub async fn explain(config: &Config, item: &Item) -> Result<Vec<String>, Failur
             source: &path,
             media: &media,
             settings: &settings,
+            report: &|_: What| (),
         };
         job::quality::choose(&bench, &mut plan).await?;
-        Ok::<_, Failure>((media, plan))
+        let mut kept = Vec::new();
+        if let (Some(to), Some((id, sha256))) = (to, &came) {
+            let published = done::manifest(id, &config.stores.open(to, Privacy::Public)?).await?;
+            if let Some(earlier) = published.filter(|earlier| earlier.source.sha256 == *sha256) {
+                let origin =
+                    Origin { source: sha256, beside: None, ffmpeg: &tools.version, extras: &[], lineage: None };
+                kept = reuse::adopt(&mut plan, &earlier.recipes, origin, &settings);
+            }
+        }
+        Ok::<_, Failure>((media, plan, kept))
     };
     let planned = planned.await;
     if folder.exists() {
         std::fs::remove_dir_all(&folder).unwrap_or_default();
     }
-    let (media, plan) = planned?;
-    Ok(lines(&item.locator.shown(), &media, &plan, &settings))
+    let (media, plan, kept) = planned?;
+    Ok(lines(&item.locator.shown(), &media, (&plan, &kept), &settings))
 }
 
 async fn fetch(
@@ -72,7 +89,7 @@ async fn fetch(
     item: &Item,
     folder: &Path,
     cancel: &CancellationToken,
-) -> Result<std::path::PathBuf, Failure> {
+) -> Result<(String, Fetched), Failure> {
     let lanes = super::lanes(config);
     let sources = Sources::new(super::source_settings(config), config.stores.clone())?;
     let silent = |_: What| {};
@@ -88,7 +105,8 @@ async fn fetch(
     std::fs::create_dir_all(folder)
         .map_err(|error| Failure::io(&format!("could not make `{}`", folder.display()), &error))?;
     let identity = sources.identify(item, &context).await?;
-    Ok(sources.fetch(item, &identity, folder, &context).await?.path)
+    let fetched = sources.fetch(item, &identity, folder, &context).await?;
+    Ok((identity.id, fetched))
 }
 
 fn cuts(plan: &HlsPlan) -> String {
@@ -105,7 +123,7 @@ fn cuts(plan: &HlsPlan) -> String {
     )
 }
 
-fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> Vec<String> {
+fn lines(input: &str, media: &Media, (plan, kept): (&HlsPlan, &[String]), settings: &HlsSettings) -> Vec<String> {
     let mut lines = vec![input.to_string()];
     if let Some(video) = &media.video {
         lines.push(format!("  source     {}", picture(video, media)));
@@ -120,17 +138,17 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
         lines.push(format!("  not copied {:<9} {because}", largest.name));
     }
     for (number, one) in plan.video.iter().enumerate() {
+        if kept.contains(&one.name) {
+            lines.push(format!("  keep       {:<9} {}x{}, as it is published", one.name, one.width, one.height));
+            kbps += f64::from(one.max_kbps) * settings.profile.rate;
+            continue;
+        }
         if number < plan.first_encoded() {
             lines.push(format!("  copy       {:<9} {}x{}, the source's own packets", one.name, one.width, one.height));
             kbps += media.video.as_ref().map_or(0.0, copy::kbps);
             continue;
         }
-        let quality = if settings.two_pass {
-            "two passes".into()
-        } else {
-            let found = settings.quality.map(|quality| format!(" for {}={}", quality.metric.name(), quality.target));
-            format!("CRF {:.1}{}", one.crf + settings.profile.crf_shift, found.unwrap_or_default())
-        };
+        let quality = quality(one, settings);
         let most = f64::from(one.max_kbps) * settings.profile.rate;
         let range = if one.range == DynamicRange::Sdr { "" } else { " HDR" };
         lines.push(format!(
@@ -146,10 +164,16 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
     }
     let loudness = settings.loudness.map_or(String::new(), |loudness| format!(", brought to {loudness} LUFS"));
     for track in &plan.audio {
-        lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s{loudness}", track.folder, settings.audio_kbps));
         kbps += f64::from(settings.audio_kbps);
+        if kept.contains(&track.folder) {
+            lines.push(format!("  keep       {:<9} as it is published", track.folder));
+            continue;
+        }
+        lines.push(format!("  encode     {:<9} stereo AAC at {} kb/s{loudness}", track.folder, settings.audio_kbps));
     }
     lines.extend(plan.subtitles.iter().map(words));
+    let chapters = chapter::chapters(&media.chapters, plan.start, grid.seconds()).len();
+    lines.extend((chapters > 0).then(|| format!("  chapters   {chapters}, in a track of WebVTT and in Apple's list")));
     let bytes = kbps * 125.0 * grid.seconds() * PACKAGING;
     lines
         .push(format!("  result     about {:.1} MB at the destination, less where the picture is simple", bytes / 1e6));
@@ -157,6 +181,15 @@ fn lines(input: &str, media: &Media, plan: &HlsPlan, settings: &HlsSettings) -> 
     lines.push(format!("  work       about {cpu_seconds:.0} CPU seconds, roughly, on a machine of 2024"));
     lines.extend(plan.warnings.iter().map(|warning| format!("  note       {warning}")));
     lines
+}
+
+/// What decides on the bits of a rendition.
+fn quality(one: &Rendition, settings: &HlsSettings) -> String {
+    if settings.two_pass {
+        return "two passes".into();
+    }
+    let found = settings.quality.map(|quality| format!(" for {}={}", quality.metric.name(), quality.target));
+    format!("CRF {:.1}{}", one.crf + settings.profile.crf_shift, found.unwrap_or_default())
 }
 
 fn picture(video: &Video, media: &Media) -> String {

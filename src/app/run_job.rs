@@ -36,6 +36,7 @@ use crate::scratch::file::Privacy;
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
 use crate::source::{SourceSettings, Sources, list};
+use crate::storage::outage::{Outage, Outages};
 use crate::tool::find;
 
 /// Work folders of jobs that nobody came back for are removed after this long.
@@ -66,6 +67,8 @@ pub struct Workshop {
     moving: bulk::Moving,
     /// The workers that share long films.
     fleet: OnceLock<Fleet>,
+    /// Which stores fail, by the number of the job that uses them.
+    outages: Mutex<HashMap<u64, Outages>>,
     /// Work folders that are in use, by job, with what locks them.
     folders: Mutex<HashMap<String, (PathBuf, Lock)>>,
 }
@@ -90,6 +93,7 @@ impl Workshop {
             state,
             album: Lane::new(1),
             fleet: OnceLock::new(),
+            outages: Mutex::default(),
             folders: Mutex::default(),
         })
     }
@@ -122,7 +126,10 @@ impl Workshop {
             Some(Flag { name: rule.name, key: rule.setting, value })
         }));
         // Without the job's options they were right when the workshop began.
-        load(flags, self.cores)
+        let mut config = load(flags, self.cores)?;
+        // A request that hangs has to be known for one while the lease still runs, which was not renewed just now.
+        config.stores.wire.stall = config.stores.wire.stall.min(config.worker.lease / 3);
+        Ok(config)
     }
 
     async fn hls(&self, order: &Order, config: &Config, folder: &Path) -> Result<Value, Failure> {
@@ -245,12 +252,14 @@ impl Runner for Workshop {
         let config = self.settings(&order.job)?;
         let (folder, lock) = self.folder(&order.id)?;
         self.folders().insert(order.id.clone(), (folder.clone(), lock));
+        self.outages().insert(order.number, config.stores.outages.clone());
         let outcome = match order.job.task {
             Task::Hls => self.hls(order, &config, &folder).await,
             Task::Photos => self.photos(order, &config).await,
             Task::Migrate => self.migrate(order, &config, &folder).await,
             Task::Chunk => self.chunk(order, &folder).await,
         };
+        self.outages().remove(&order.number);
         // Another attempt on this machine may begin as soon as the folder is free.
         if outcome.is_err() {
             self.folders().remove(&order.id);
@@ -275,6 +284,10 @@ impl Runner for Workshop {
         if cpu.waiting > 0 { 0 } else { cpu.capacity.saturating_sub(cpu.taken) }
     }
 
+    fn outage(&self, number: u64) -> Option<Outage> {
+        self.outages().get(&number)?.longest()
+    }
+
     async fn forget(&self, id: &str) {
         if let Some(fleet) = self.fleet.get() {
             fleet.dismiss(id).await;
@@ -294,6 +307,10 @@ impl Runner for Workshop {
 impl Workshop {
     fn folders(&self) -> std::sync::MutexGuard<'_, HashMap<String, (PathBuf, Lock)>> {
         self.folders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn outages(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Outages>> {
+        self.outages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

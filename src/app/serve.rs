@@ -19,6 +19,7 @@ use crate::engine::stop::Stop;
 use crate::engine::worker::{News, Order, Runner, work};
 use crate::model::failure::Failure;
 use crate::scratch::file::Privacy;
+use crate::storage::outage::Outage;
 use crate::web::server::Server;
 use crate::web::store::Store;
 use crate::web::{Parts, Service, WebSettings, now};
@@ -229,6 +230,10 @@ impl Runner for Watched {
 
     fn idle(&self) -> u64 {
         self.workshop.idle()
+    }
+
+    fn outage(&self, number: u64) -> Option<Outage> {
+        self.workshop.outage(number)
     }
 
     async fn forget(&self, id: &str) {

@@ -18,6 +18,8 @@ pub(super) struct Video {
     pub(super) bytes: (u64, Option<u64>),
     /// Whether the source is whole.
     pub(super) downloaded: bool,
+    /// The round in which its quality is looked for; 0 is none.
+    pub(super) search: u64,
     /// What is made of it.
     pub(super) plan: Option<Plan>,
     /// Objects and bytes at the destination.
@@ -135,6 +137,7 @@ impl Video {
             since: at,
             bytes: (0, None),
             downloaded: false,
+            search: 0,
             plan: None,
             stored: (0, 0),
             retry: None,
@@ -159,6 +162,7 @@ impl Video {
                 self.bytes = (*bytes, Some(*bytes));
                 self.downloaded = true;
             }
+            What::Searching { round, .. } => (self.downloaded, self.search) = (true, *round),
             What::Planned { .. } => {
                 self.downloaded = true;
                 self.plan = Plan::of(&event.what);
@@ -233,7 +237,7 @@ impl Plan {
             What::ChunkProgress { chunk, part } => {
                 self.running.insert(*chunk, part.clamp(0.0, 1.0));
             }
-            What::ChunkEncoded { chunk, .. } => {
+            What::ChunkEncoded { chunk, .. } | What::ChunkKept { chunk } => {
                 self.running.remove(chunk);
                 self.encoded += 1;
             }

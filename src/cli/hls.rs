@@ -14,7 +14,7 @@ use super::{Exit, block_on, json, outcome, print_err, print_out};
 use crate::app::{self, HlsRequest};
 use crate::config::Config;
 use crate::engine::{Listener, Summary};
-use crate::model::failure::Failure;
+use crate::model::failure::Class;
 use crate::model::id;
 use crate::model::item::Item;
 use crate::source::list::BadLine;
@@ -97,7 +97,7 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
         tell_bad_line(bad, args.run.json);
     }
     if items.is_empty() {
-        return if bad_lines.is_empty() { Err(nothing_to_do()) } else { Ok(Exit::Usage) };
+        return if bad_lines.is_empty() { Err(nothing_to_do()) } else { Ok(no_items(&bad_lines)) };
     }
     if let Some(file) = &args.run.report {
         super::check_report(file)?;
@@ -155,7 +155,8 @@ fn read_inputs(config: &Config, args: &Args) -> Result<(Vec<Item>, Vec<BadLine>)
     Ok((items, bad_lines))
 }
 
-fn name_single(items: &mut [Item], id: &str) -> Result<(), Trouble> {
+/// Gives the only one of `items` an id.
+pub(super) fn name_single(items: &mut [Item], id: &str) -> Result<(), Trouble> {
     let [item] = items else {
         let trouble = Trouble::usage(format!("--id names one video, but there are {}", items.len()));
         return Err(trouble.hint("give ids in a .yaml or .jsonl list"));
@@ -172,8 +173,14 @@ fn nothing_to_do() -> Trouble {
     Trouble::usage("there are no inputs").hint("the lists hold only comments, or the folders no videos")
 }
 
+/// Nothing can be begun: what was typed is wrong, unless it is only the stores that cannot be asked.
+pub(super) fn no_items(bad_lines: &[BadLine]) -> Exit {
+    let environment = bad_lines.iter().all(|bad| bad.class == Class::Environment);
+    if environment { Exit::Environment } else { Exit::Usage }
+}
+
 fn tell_bad_line(bad: &BadLine, json: bool) {
-    print_err(&outcome::failed(&bad.place, &Failure::permanent(&bad.message)));
+    print_err(&outcome::failed(&bad.place, &bad.failure()));
     if json {
         print_out(&json::bad_line(&bad.place, &bad.message).to_string());
     }

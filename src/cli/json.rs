@@ -115,6 +115,9 @@ pub(super) fn details(what: &What) -> Map<String, Value> {
         What::Named { id, title } => json!({ "id": **id, "title": title.as_deref() }),
         What::Downloading { bytes, total } => json!({ "bytes": bytes, "total": total }),
         What::Downloaded { bytes } => json!({ "bytes": bytes }),
+        What::Searching { round, done, samples, found } => {
+            json!({ "round": round, "done": done, "samples": samples, "found": **found })
+        }
         What::Planned { seconds, chunks, resumed, renditions, objects, summary } => json!({
             "seconds": rounded(*seconds),
             "chunks": chunks,
@@ -123,7 +126,7 @@ pub(super) fn details(what: &What) -> Map<String, Value> {
             "objects": objects,
             "summary": **summary,
         }),
-        What::ChunkStarted { chunk } => json!({ "chunk": chunk }),
+        What::ChunkStarted { chunk } | What::ChunkKept { chunk } => json!({ "chunk": chunk }),
         What::ChunkProgress { chunk, part } => json!({ "chunk": chunk, "part": rounded(*part) }),
         What::ChunkEncoded { chunk, cpu_seconds } => json!({ "chunk": chunk, "cpu-seconds": rounded(*cpu_seconds) }),
         What::Uploading { objects, bytes } => json!({ "objects": objects, "bytes": bytes }),
@@ -177,9 +180,28 @@ mod tests {
     #[test]
     fn every_event_of_the_manual_exists() {
         let manual = include_str!("../../docs/events.md");
-        let names = ["started", "named", "downloading", "downloaded", "planned", "chunk-started", "chunk-progress"];
-        let more =
-            ["chunk-encoded", "uploading", "retrying", "warning", "done", "already-done", "would", "failed", "parked"];
+        let names = [
+            "started",
+            "named",
+            "downloading",
+            "downloaded",
+            "planned",
+            "searching",
+            "chunk-started",
+            "chunk-progress",
+        ];
+        let more = [
+            "chunk-encoded",
+            "chunk-kept",
+            "uploading",
+            "retrying",
+            "warning",
+            "done",
+            "already-done",
+            "would",
+            "failed",
+            "parked",
+        ];
         for name in names.into_iter().chain(more).chain(["usage", "summary", "bad-line"]) {
             assert!(manual.contains(&format!("| `{name}` |")), "{name}");
         }

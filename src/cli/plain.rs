@@ -45,6 +45,9 @@ impl Plain {
             What::Planned { seconds, summary, .. } => {
                 Some(format!("plan  {name}  {} of video: {}", time(*seconds), clean(summary)))
             }
+            What::Searching { round, found, .. } if !found.is_empty() => {
+                Some(format!("look  {name}  round {round}: {}", clean(found)))
+            }
             What::Retrying { why, wait, .. } => Some(format!("wait  {name}  again in {}: {}", time(*wait), clean(why))),
             What::Warning { message } => Some(format!("warn  {name}: {}", clean(message))),
             _ => None,

@@ -161,6 +161,7 @@ fn status(video: &Video, at: f64) -> String {
     }
     let Some(plan) = video.plan.as_ref() else {
         return match (video.downloaded, video.bytes) {
+            (true, _) if video.search > 0 => format!("looks for the quality, round {}", video.search),
             (true, _) => "looking at it".into(),
             (_, (0, _)) => "waiting".into(),
             (_, (bytes, None)) => format!("{} {}/s", size(bytes), rate(video.download_rate())),

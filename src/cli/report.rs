@@ -210,7 +210,7 @@ impl Row {
             What::AlreadyDone { .. } => self.outcome = Outcome::Already,
             What::Failed { failure } => self.outcome = Outcome::Failed(kept(&failure.what)),
             What::Parked => self.outcome = Outcome::Parked,
-            What::Warning { .. } | What::Would { .. } => {}
+            What::Searching { .. } | What::ChunkKept { .. } | What::Warning { .. } | What::Would { .. } => {}
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::model::id;
 use crate::model::item::{self, Item, Locator};
 use crate::model::job::{ATTEMPTS, Job, Task, label_set};
 use crate::queue::Queue;
+use crate::source::list::BadLine;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,27 +118,31 @@ fn hls(args: &HlsArgs) -> Result<Exit, Trouble> {
     let config = config(&args.queue)?;
     let (jobs, bad) = jobs(&config, args)?;
     if jobs.is_empty() {
-        return if bad == 0 { Err(Trouble::usage("there are no inputs")) } else { Ok(Exit::Usage) };
+        return if bad.is_empty() {
+            Err(Trouble::usage("there are no inputs"))
+        } else {
+            Ok(super::hls::no_items(&bad))
+        };
     }
     let refused = block_on(submit(&config, &jobs, args.json))??;
-    Ok(if bad + refused == 0 { Exit::Done } else { Exit::SomeFailed })
+    Ok(if bad.len() as u64 + refused == 0 { Exit::Done } else { Exit::SomeFailed })
 }
 
-/// The jobs, and how many lines were bad.
-fn jobs(config: &Config, args: &HlsArgs) -> Result<(Vec<Job>, u64), Trouble> {
+/// The jobs, and the lines that were bad.
+fn jobs(config: &Config, args: &HlsArgs) -> Result<(Vec<Job>, Vec<BadLine>), Trouble> {
     let entries = block_on(app::inputs(config, &args.input, &args.list))?;
     let entries = entries.map_err(|failure| Trouble::from(failure).exit(Exit::Usage))?;
     let single = entries.len() == 1;
     if !single && (args.id.is_some() || args.place.key.is_some()) {
         return Err(Trouble::usage(format!("--id and --key are for one video, but there are {}", entries.len())));
     }
-    let (mut jobs, mut bad) = (Vec::new(), 0);
+    let (mut jobs, mut bad) = (Vec::new(), Vec::new());
     for entry in entries {
         match entry {
             Ok(item) => jobs.push(job(args, &item)?),
             Err(line) => {
-                print_err(&outcome::failed(&line.place, &Failure::permanent(&line.message)));
-                bad += 1;
+                print_err(&outcome::failed(&line.place, &line.failure()));
+                bad.push(line);
             }
         }
     }

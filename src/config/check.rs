@@ -145,7 +145,7 @@ impl Reader<'_> {
         Ok(Hls {
             container,
             dash,
-            codecs: self.codecs(container, encrypt)?,
+            codecs: self.codecs(container)?,
             keep_hdr: self.switch("hls.hdr"),
             audio: self.wanted("hls.audio")?,
             subtitles: self.wanted("hls.subtitles")?,
@@ -224,7 +224,7 @@ impl Reader<'_> {
         }
     }
 
-    fn codecs(&self, container: Container, encrypt: Option<Method>) -> Result<Vec<Codec>, ConfigError> {
+    fn codecs(&self, container: Container) -> Result<Vec<Codec>, ConfigError> {
         let known = [Codec::H264, Codec::Hevc, Codec::Av1];
         let mut codecs = Vec::new();
         for name in self.text("hls.codec").split(',').map(str::trim) {
@@ -236,9 +236,6 @@ impl Reader<'_> {
         }
         if codecs != [Codec::H264] && container == Container::Ts {
             return Err(self.wrong("hls.codec", "HEVC and AV1 need `hls.container = \"fmp4\"` (--container fmp4)"));
-        }
-        if codecs != [Codec::H264] && encrypt == Some(Method::Cbcs) {
-            return Err(self.wrong("hls.codec", "`cbcs` encrypts H.264: give `h264` alone"));
         }
         if codecs != [Codec::H264] && self.switch("hls.two-pass") {
             return Err(

@@ -6,6 +6,7 @@ use super::check::Reader;
 use super::error::ConfigError;
 use crate::storage::open::{Stores, Variables, WireSettings};
 use crate::storage::options::{Fields, SECRETS};
+use crate::storage::outage::Outages;
 use crate::storage::patience::Rules;
 use crate::storage::store::StoreSettings;
 
@@ -39,7 +40,13 @@ impl Reader<'_> {
             ca_bundle: None,
         };
         let settings = StoreSettings { rules, part_bytes, parts_at_once };
-        Ok(Stores { settings, wire, named: self.places()?, variables: Variables::default() })
+        Ok(Stores {
+            settings,
+            wire,
+            named: self.places()?,
+            variables: Variables::default(),
+            outages: Outages::default(),
+        })
     }
 
     /// The places of `[storage.<name>.<kind>]`, each of one kind.

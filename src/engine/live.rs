@@ -272,7 +272,7 @@ impl Running {
                 self.parts.insert(*chunk, *part);
                 Some(Stage::Encode)
             }
-            What::ChunkEncoded { chunk, .. } => {
+            What::ChunkEncoded { chunk, .. } | What::ChunkKept { chunk } => {
                 self.parts.remove(chunk);
                 self.finished += 1;
                 Some(Stage::Encode)

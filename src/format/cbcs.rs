@@ -1,12 +1,14 @@
 //! Encrypts samples by scheme `cbcs` (ISO/IEC 23001-7, 10.4): AES-128 in CBC
 //! mode, a constant IV, and of pictures only one block in ten of each slice.
 
+use std::ops::Range;
+
 use aes::cipher::{BlockEncryptMut, KeyIvInit};
 
 use super::aes128::BLOCK;
-use super::h264_slice::Parameters;
 use super::protection::{PATTERN, Sealed};
 use super::video::Config;
+use super::{av1_frame, h264_slice, hevc_slice};
 
 type Encryptor = cbc::Encryptor<aes::Aes128>;
 
@@ -15,30 +17,66 @@ pub fn sound(key: &[u8; BLOCK], iv: &[u8; BLOCK], frame: &mut [u8]) {
     blocks(key, iv, frame, (1, 0));
 }
 
-/// Encrypts a picture of H.264 in place and tells which bytes; headers stay clear.
+/// What headers of slices and of frames depend on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    /// Of H.264.
+    H264(h264_slice::Parameters),
+    /// Of HEVC.
+    Hevc(hevc_slice::Parameters),
+    /// Of AV1: it goes from frame to frame, and begins with a key frame.
+    Av1(av1_frame::Reader),
+}
+
+impl Parameters {
+    /// Of the stream of `config`; `None` for what our encoders do not write.
+    pub fn of(config: &Config) -> Option<Self> {
+        match &config.entry {
+            b"avc1" => h264_slice::Parameters::parse(&config.record).map(Self::H264),
+            b"hvc1" => hevc_slice::Parameters::parse(&config.record).map(Self::Hevc),
+            b"av01" => av1_frame::Reader::new(&config.record).map(Self::Av1),
+            _ => None,
+        }
+    }
+
+    /// The parts of a sample that are encrypted, in order.
+    fn covered(&mut self, config: &Config, sample: &[u8]) -> Option<Vec<Range<usize>>> {
+        if let Self::Av1(reader) = self {
+            // From the first byte of a tile to the last (AV1 in ISO base media, on `cbcs`).
+            return reader.tiles(sample);
+        }
+        let slice = |(_, from, unit): (usize, usize, &[u8])| Some(from + self.clear_bytes(unit)?..from + unit.len());
+        config.units(sample)?.into_iter().map(slice).collect()
+    }
+
+    /// Bytes of a unit that stay clear: the headers of a slice, and all of what is none.
+    fn clear_bytes(&self, unit: &[u8]) -> Option<usize> {
+        match self {
+            Self::H264(parameters) if matches!(unit.first()? & 0x1f, 1 | 5) => parameters.header_bytes(unit),
+            Self::Hevc(parameters) if hevc_slice::Parameters::is_slice(unit) => parameters.header_bytes(unit),
+            Self::H264(_) | Self::Hevc(_) | Self::Av1(_) => Some(unit.len()),
+        }
+    }
+}
+
+/// Encrypts a picture in place and tells which bytes; headers stay clear.
 /// `None` for what is no picture of ours.
 pub fn picture(
     (key, iv): (&[u8; BLOCK], &[u8; BLOCK]),
     config: &Config,
-    parameters: &Parameters,
+    parameters: &mut Parameters,
     sample: &mut [u8],
 ) -> Option<Vec<Sealed>> {
     let mut map: Vec<Sealed> = Vec::new();
-    let mut clear = 0;
-    for (head, from, unit) in config.units(sample)? {
-        let is_slice = matches!(unit.first()? & 0x1f, 1 | 5);
-        let header = if is_slice { parameters.header_bytes(unit)? } else { unit.len() };
-        let covered = unit.len().checked_sub(header)?;
-        clear += from - head + header;
-        if covered >= BLOCK {
-            push(&mut map, clear, covered)?;
-            clear = 0;
-        } else {
-            clear += covered;
+    let mut done = 0;
+    for covered in parameters.covered(config, sample)? {
+        if covered.len() >= BLOCK {
+            push(&mut map, covered.start.checked_sub(done)?, covered.len())?;
+            done = covered.end;
         }
     }
-    if clear > 0 {
-        push(&mut map, clear, 0)?;
+    if done < sample.len() {
+        push(&mut map, sample.len() - done, 0)?;
     }
     let mut at = 0;
     for Sealed { clear, covered } in &map {

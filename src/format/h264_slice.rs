@@ -237,7 +237,7 @@ fn marking(bits: &mut Bits<'_>, is_idr: bool) -> Option<()> {
 }
 
 /// How many bytes hold `count` bytes when a 3 stands after every two zeros that need it.
-fn with_emulation(bytes: &[u8], count: usize) -> usize {
+pub(super) fn with_emulation(bytes: &[u8], count: usize) -> usize {
     let (mut zeros, mut left) = (0, count);
     for (at, &byte) in bytes.iter().enumerate() {
         if left == 0 {

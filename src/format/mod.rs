@@ -3,13 +3,17 @@
 pub mod aac;
 pub mod adts;
 pub mod aes128;
+pub mod av1_frame;
+mod av1_sequence;
 pub mod avif;
 pub mod cbcs;
+pub mod chapters;
 pub mod charset;
 pub mod exif;
 pub mod fmp4;
 pub mod h264;
 pub mod h264_slice;
+pub mod hevc_slice;
 pub mod jpeg;
 pub mod keys;
 pub mod looks;

@@ -7,7 +7,7 @@ use crate::model::media::DynamicRange;
 use crate::plan::audio::CHANNELS;
 use crate::plan::settings::Codec;
 
-use super::playlist_write::{Track, Variant};
+use super::playlist_write::{Text, Track, Variant};
 
 /// All there is to say of one package.
 pub struct Presentation<'a> {
@@ -23,6 +23,10 @@ pub struct Presentation<'a> {
     pub video_times: &'a Times,
     /// The tracks of sound, each with its own times.
     pub audio: &'a [(&'a Track<'a>, Times)],
+    /// The subtitles.
+    pub texts: &'a [Text<'a>],
+    /// The name of the file in the folder of each of them that has all of its text.
+    pub text_file: &'a str,
     /// The id of the key, if samples are encrypted.
     pub key_id: Option<[u8; 16]>,
 }
@@ -64,6 +68,9 @@ pub fn manifest(presentation: &Presentation<'_>) -> String {
     for (track, times) in presentation.audio {
         sound(&mut text, presentation, id, (track, times));
         id += 1;
+    }
+    for (id, track) in (id..).zip(presentation.texts) {
+        words(&mut text, presentation.text_file, id, track);
     }
     text.push_str("  </Period>\n</MPD>\n");
     text
@@ -136,6 +143,43 @@ fn sound(text: &mut String, presentation: &Presentation<'_>, id: u32, (track, ti
     );
 }
 
+/// Text in one file, as it is: its clock is the period's, and it is never encrypted.
+fn words(text: &mut String, file: &str, id: u32, Text { rendition, bandwidth }: &Text<'_>) {
+    let (folder, language) = (escaped(&rendition.folder), escaped(&rendition.language));
+    put(
+        text,
+        format_args!(
+            "    <AdaptationSet id=\"{id}\" contentType=\"text\" mimeType=\"text/vtt\" lang=\"{language}\">\n"
+        ),
+    );
+    if rendition.hearing_impaired {
+        // For who cannot hear (TV-Anytime's purposes of sound, as DVB-DASH takes them).
+        put(
+            text,
+            format_args!(
+                "      <Accessibility schemeIdUri=\"urn:tva:metadata:cs:AudioPurposeCS:2007\" value=\"2\"/>\n"
+            ),
+        );
+    }
+    let kind = match (rendition.forced, rendition.hearing_impaired) {
+        (true, _) => "forced-subtitle",
+        (false, true) => "caption",
+        (false, false) => "subtitle",
+    };
+    for role in [Some(kind), rendition.default.then_some("main")].into_iter().flatten() {
+        put(text, format_args!("      <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"{role}\"/>\n"));
+    }
+    put(
+        text,
+        format_args!(
+            "      <Label>{}</Label>\n      <Representation id=\"{folder}\" bandwidth=\"{}\">\n        \
+             <BaseURL>{folder}/{file}</BaseURL>\n      </Representation>\n    </AdaptationSet>\n",
+            escaped(&rendition.name),
+            bandwidth.peak.max(1),
+        ),
+    );
+}
+
 /// The scheme with the key's id, and the W3C's common system: a page that plays it gives the key (`ClearKey`).
 fn protection(text: &mut String, key_id: Option<[u8; 16]>) {
     let Some(key_id) = key_id else { return };
@@ -194,13 +238,16 @@ fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 mod tests {
     use super::*;
     use crate::format::playlist_write::Bandwidth;
+    use crate::model::media::Place;
     use crate::plan::audio::AudioRendition;
     use crate::plan::ladder::Rendition;
+    use crate::plan::subtitle::SubtitleRendition;
 
     fn made(key_id: Option<[u8; 16]>) -> String {
         let name = "720p".into();
         let (codec, range) = (Codec::H264, DynamicRange::Sdr);
-        let rendition = Rendition { name, codec, range, width: 1280, height: 720, crf: 25.0, max_kbps: 1300 };
+        let rendition =
+            Rendition { name, codec, range, width: 1280, height: 720, crf: 25.0, max_kbps: 1300, through: Vec::new() };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
         let variant =
             Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth, i_frames: None };
@@ -213,6 +260,15 @@ mod tests {
             timed: true,
         };
         let track = Track { rendition: &track, codec: "mp4a.40.2", bandwidth };
+        let words = SubtitleRendition {
+            folder: "subs-deu-forced".into(),
+            name: "<Zeichen>".into(),
+            language: "de".into(),
+            default: true,
+            forced: true,
+            hearing_impaired: false,
+            place: Place::Stream(3),
+        };
         let video_times =
             Times { timescale: 30_000, start: 300_000, durations: vec![180, 180, 7], rate: Some((30_000, 1001)) };
         let times = Times { timescale: 48_000, start: 480_000, durations: vec![5], rate: None };
@@ -223,6 +279,8 @@ mod tests {
             video: &[variant],
             video_times: &video_times,
             audio: &[(&track, times)],
+            texts: &[Text { rendition: &words, bandwidth }],
+            text_file: "whole.vtt",
             key_id,
         })
     }
@@ -237,6 +295,10 @@ mod tests {
             "frameRate=\"30000/1001\"",
             "lang=\"eng\"",
             "<Label>Tom &amp; &quot;Co&quot;</Label>",
+            "contentType=\"text\" mimeType=\"text/vtt\" lang=\"de\"",
+            "value=\"forced-subtitle\"",
+            "<Label>&lt;Zeichen&gt;</Label>",
+            "<BaseURL>subs-deu-forced/whole.vtt</BaseURL>",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
         }

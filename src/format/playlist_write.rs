@@ -79,6 +79,9 @@ pub struct Text<'a> {
 const SOUNDS_TOLD: &str = ",CHARACTERISTICS=\"public.accessibility.transcribes-spoken-dialog,\
                            public.accessibility.describes-music-and-sound\"";
 
+/// By what name players of Apple's know chapters.
+const CHAPTERS: &str = "com.apple.hls.chapters";
+
 /// The name of a playlist of key frames beside that of the segments.
 pub const I_FRAMES: &str = "iframes.m3u8";
 
@@ -148,8 +151,18 @@ fn key_tag(key: &Key) -> String {
 /// The master playlist, with every URI below the folder `generation`.
 ///
 /// Without a picture the default track is the one variant; a group is needed only where one can choose.
-pub fn master(generation: &str, variants: &[Variant<'_>], tracks: &[Track<'_>], texts: &[Text<'_>]) -> String {
+/// `chapters` is the name of Apple's list of chapters there, if there is one.
+pub fn master(
+    (generation, chapters): (&str, Option<&str>),
+    variants: &[Variant<'_>],
+    tracks: &[Track<'_>],
+    texts: &[Text<'_>],
+) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n");
+    if let Some(list) = chapters {
+        // RFC 8216 §4.3.4.4: what a URI leads to is JSON.
+        put(&mut text, format_args!("#EXT-X-SESSION-DATA:DATA-ID=\"{CHAPTERS}\",URI=\"{generation}/{list}\"\n"));
+    }
     let grouped = !variants.is_empty() || tracks.len() > 1;
     for track in tracks.iter().filter(|_| grouped) {
         let AudioRendition { folder, name, language, default, .. } = track.rendition;
@@ -337,12 +350,12 @@ mod tests {
         let (one, two) = (track("audio-eng", false), track("audio-eng-2", true));
         let of = |rendition| Track { rendition, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };
         assert_eq!(
-            master("gen", &[], &[of(&two)], &[]),
+            master(("gen", None), &[], &[of(&two)], &[]),
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
              #EXT-X-STREAM-INF:BANDWIDTH=130,AVERAGE-BANDWIDTH=128,CODECS=\"mp4a.40.2\"\n\
              gen/audio-eng-2/index.m3u8\n"
         );
-        let both = master("gen", &[], &[of(&one), of(&two)], &[]);
+        let both = master(("gen", None), &[], &[of(&one), of(&two)], &[]);
         assert_eq!(both.matches("#EXT-X-MEDIA:").count(), 2);
         assert!(both.ends_with("CODECS=\"mp4a.40.2\",AUDIO=\"audio\"\ngen/audio-eng-2/index.m3u8\n"), "{both}");
     }
@@ -379,6 +392,7 @@ mod tests {
             height: 720,
             crf: 25.0,
             max_kbps: 1300,
+            through: Vec::new(),
         };
         let bandwidth = Bandwidth { peak: 1000, average: 900 };
         let track = AudioRendition {
@@ -393,7 +407,7 @@ mod tests {
             Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth, i_frames: None };
         let track = Track { rendition: &track, codec: "mp4a.40.2", bandwidth: Bandwidth { peak: 130, average: 128 } };
         assert_eq!(
-            master("gen", &[variant], &[track], &[]),
+            master(("gen", None), &[variant], &[track], &[]),
             "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-INDEPENDENT-SEGMENTS\n\
              #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"audio\",NAME=\"eng\",LANGUAGE=\"eng\",DEFAULT=YES,AUTOSELECT=YES,\
              CHANNELS=\"2\",URI=\"gen/audio-eng/index.m3u8\"\n\

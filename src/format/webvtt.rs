@@ -29,8 +29,17 @@ pub fn cues(file: &str, start: f64, seconds: f64) -> Vec<Cue> {
 ///
 /// Time 0 of the cues is at `first_tick` of the picture's clock (RFC 8216 §3.5).
 pub fn segment(cues: &[Cue], (from, to): (f64, f64), first_tick: u64) -> String {
-    let mut text = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:{first_tick},LOCAL:00:00:00.000\n");
-    for cue in cues.iter().filter(|cue| cue.start < to && cue.end > from) {
+    let head = format!("WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:{first_tick},LOCAL:00:00:00.000\n");
+    list(head, cues.iter().filter(|cue| cue.start < to && cue.end > from))
+}
+
+/// All cues in one file, for players that count from the beginning of the film.
+pub fn whole(cues: &[Cue]) -> String {
+    list("WEBVTT\n".into(), cues.iter())
+}
+
+fn list<'a>(mut text: String, cues: impl Iterator<Item = &'a Cue>) -> String {
+    for cue in cues {
         write!(text, "\n{} --> {}\n{}\n", clock(cue.start), clock(cue.end), cue.text)
             .expect("writing to a string cannot fail");
     }
@@ -53,7 +62,7 @@ fn seconds(text: &str) -> Option<f64> {
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time in a film")]
-fn clock(seconds: f64) -> String {
+pub(super) fn clock(seconds: f64) -> String {
     let millis = (seconds * 1000.0).round() as u64;
     let (hours, minutes) = (millis / 3_600_000, millis / 60_000 % 60);
     format!("{hours:02}:{minutes:02}:{:02}.{:03}", millis / 1000 % 60, millis % 1000)
@@ -81,5 +90,6 @@ mod tests {
         assert_eq!(segment(&all, (3600.0, 3660.0), 900_000), late);
         assert_eq!(segment(&all, (3660.0, 3720.0), 900_000), late);
         assert_eq!(segment(&all, (3720.0, 3780.0), 900_000), head);
+        assert!(whole(&all).starts_with("WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello\nyou\n\n01:00:59.000"));
     }
 }

@@ -35,21 +35,31 @@ use super::kept;
 use super::pack::{self, INIT, Pack};
 use super::pictures;
 use super::piece;
+use super::reuse;
 use super::work::Work;
 
 /// Objects whose names change with their content are kept for a year.
 pub const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-const TRANSPORT: Serving = Serving { content_type: "video/mp2t", cache_control: IMMUTABLE };
-const FRAGMENT: Serving = Serving { content_type: "video/iso.segment", cache_control: IMMUTABLE };
-const HEADER: Serving = Serving { content_type: "video/mp4", cache_control: IMMUTABLE };
+/// How an object of a part is served, by the ending of its name.
+pub(super) fn serving(name: &str) -> Serving {
+    let content_type = match name.rsplit_once('.').map(|(_, ending)| ending) {
+        Some("ts") => "video/mp2t",
+        Some("m4s") => "video/iso.segment",
+        Some("mp4") => "video/mp4",
+        Some("jpg") => "image/jpeg",
+        Some("vtt") => "text/vtt",
+        _ => "application/octet-stream",
+    };
+    Serving { content_type, cache_control: IMMUTABLE }
+}
 
 /// An encoder that is killed, or that a full disk cut short, gets this many tries.
 const TRIES: u32 = 3;
 
 /// Segments of one chunk that are made and sent at once, so that memory holds
 /// a few of them and not all.
-const SEGMENTS_AT_ONCE: usize = 3;
+pub(super) const SEGMENTS_AT_ONCE: usize = 3;
 
 /// MP3 and Vorbis often begin with packets that refer to what is not there.
 const HARMLESS_SOUND: u64 = 3;
@@ -78,7 +88,7 @@ impl Part {
     }
 
     /// Whether it comes first in its renditions.
-    fn is_first(&self) -> bool {
+    pub(super) fn is_first(&self) -> bool {
         matches!(self, Self::Audio(_) | Self::Video(Chunk { number: 0, .. }))
     }
 
@@ -108,16 +118,41 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
     }
     let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
     let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
+    let taken = reuse::take(work, part, rank).await?;
+    if taken.whole {
+        return note(work, part, taken.chunk).await;
+    }
     if part == Part::Pictures {
         return note(work, part, pictures::make(work, rank).await?).await;
     }
-    let (mut unstored, whole) = match begin(work, part, rank).await? {
+    let what = (part, &taken.missing[..]);
+    let begun = match begin(work, what, rank).await? {
         Begun::Here(permit, whole) => (permit, whole),
         Begun::Left(number) => return Ok(Made::Left(number)),
     };
-    let mut files = match kept::find(work, part).await {
+    let rest = encoded(work, what, rank, begun).await?;
+    note(work, part, joined(taken.chunk, rest)).await
+}
+
+/// Both of a part.
+fn joined(mut one: journal::Chunk, other: journal::Chunk) -> journal::Chunk {
+    one.codecs.extend(other.codecs);
+    one.inits.extend(other.inits);
+    one.objects.extend(other.objects);
+    one
+}
+
+/// The renditions of a part that have to be made, encoded and stored.
+async fn encoded(
+    work: &Work<'_>,
+    what: (Part, &[usize]),
+    rank: Rank,
+    (mut unstored, whole): (Permit<Rank>, bool),
+) -> Result<journal::Chunk, Failure> {
+    let part = what.0;
+    let mut files = match kept::find(work, what).await {
         Some(files) => files,
-        None => made(work, part, rank, whole).await?,
+        None => made(work, what, rank, whole).await?,
     };
     fault::point("chunk-encoded");
     if work.target.get().is_none() {
@@ -128,23 +163,23 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
         // A film has many chunks, and each has many files.
         drop(files);
         work.target.wait().await;
-        files = open(work, part).await?;
+        files = open(work, what).await?;
     }
     let stored = work.cx.unless_cancelled(store(work, part, files, rank)).await?;
     kept::forget(work, part).await;
     drop(unstored);
-    note(work, part, stored).await
+    Ok(stored)
 }
 
 /// The encoder's checked files of a part, of which nothing is there yet.
-async fn made(work: &Work<'_>, part: Part, rank: Rank, whole: bool) -> Result<Vec<Rendition>, Failure> {
-    match encode(work, part, rank).await {
+async fn made(work: &Work<'_>, what: (Part, &[usize]), rank: Rank, whole: bool) -> Result<Vec<Rendition>, Failure> {
+    match encode(work, what, rank).await {
         // While the source is still coming, a failure means nothing yet.
         Err(failure) if !whole && failure.class != Class::Stopped => {
             work.target.wait().await;
-            with_tries(work, part, rank).await
+            with_tries(work, what, rank).await
         }
-        Err(failure) => again(failure, work, part, rank).await,
+        Err(failure) => again(failure, work, what, rank).await,
         files => files,
     }
 }
@@ -171,8 +206,8 @@ enum Begun {
 
 /// Waits until encoding of the part may begin: the source is whole, or all of it
 /// that its first piece needs is here.
-async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<Begun, Failure> {
-    let Work { cx, .. } = work;
+async fn begin(work: &Work<'_>, what: (Part, &[usize]), rank: Rank) -> Result<Begun, Failure> {
+    let (Work { cx, .. }, part) = (work, what.0);
     let early = async {
         match part {
             Part::Video(chunk) => work.has_arrived(work.pieces(&chunk).first()).await,
@@ -185,7 +220,7 @@ async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<Begun, Failure
         biased;
         target = work.target.wait() => match part {
             // What an earlier run has encoded is only to be stored.
-            Part::Video(chunk) if target.led.is_some() && kept::find(work, part).await.is_none() => {
+            Part::Video(chunk) if target.led.is_some() && kept::find(work, what).await.is_none() => {
                 Ok(Begun::Left(chunk.number))
             }
             _ => Ok(Begun::Here(cx.permit(&cx.lanes.backlog, rank, 1).await?, true)),
@@ -197,15 +232,20 @@ async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<Begun, Failure
 /// The folder of a rendition, and the encoder's checked files of it.
 pub(super) type Rendition = (String, Arc<Cutter>);
 
-async fn with_tries(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
-    match encode(work, part, rank).await {
-        Err(failure) => again(failure, work, part, rank).await,
+async fn with_tries(work: &Work<'_>, what: (Part, &[usize]), rank: Rank) -> Result<Vec<Rendition>, Failure> {
+    match encode(work, what, rank).await {
+        Err(failure) => again(failure, work, what, rank).await,
         files => files,
     }
 }
 
 /// Tries once more after `failure`, and perhaps once more, if that may help.
-async fn again(mut failure: Failure, work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
+async fn again(
+    mut failure: Failure,
+    work: &Work<'_>,
+    what: (Part, &[usize]),
+    rank: Rank,
+) -> Result<Vec<Rendition>, Failure> {
     for tries in 1..TRIES {
         if failure.class != Class::Temporary {
             break;
@@ -216,7 +256,7 @@ async fn again(mut failure: Failure, work: &Work<'_>, part: Part, rank: Rank) ->
             () = work.cx.stop.cancelled() => return Err(Failure::stopped()),
             () = tokio::time::sleep(wait) => {}
         }
-        match encode(work, part, rank).await {
+        match encode(work, what, rank).await {
             Err(next) => failure = next,
             files => return files,
         }
@@ -228,14 +268,15 @@ async fn again(mut failure: Failure, work: &Work<'_>, part: Part, rank: Rank) ->
     Err(failure)
 }
 
-async fn encode(work: &Work<'_>, part: Part, rank: Rank) -> Result<Vec<Rendition>, Failure> {
+async fn encode(work: &Work<'_>, what: (Part, &[usize]), rank: Rank) -> Result<Vec<Rendition>, Failure> {
+    let (part, missing) = what;
     let Work { cx, plan, .. } = work;
     let number = part.number(plan);
     let (cpu_seconds, files) = match part {
         Part::Video(chunk) => {
             let pieces = work.pieces(&chunk);
-            let cpu_seconds = piece::encode_all(work, &pieces, rank).await?;
-            (cpu_seconds, open_video(work, chunk, pieces).await?)
+            let cpu_seconds = piece::encode_all(work, (&pieces, missing), rank).await?;
+            (cpu_seconds, open_video(work, (chunk, missing), pieces).await?)
         }
         Part::Audio(track) => {
             let permit = cx.permit(&cx.lanes.cpu, rank, 1).await?;
@@ -320,18 +361,23 @@ pub(super) fn refused(failure: Failure, work: &Work<'_>, first_frame: u64) -> Fa
 }
 
 /// Opens and checks what the encoder wrote of a part.
-pub(super) async fn open(work: &Work<'_>, part: Part) -> Result<Vec<Rendition>, Failure> {
+pub(super) async fn open(work: &Work<'_>, (part, missing): (Part, &[usize])) -> Result<Vec<Rendition>, Failure> {
     match part {
-        Part::Video(chunk) => open_video(work, chunk, work.pieces(&chunk)).await,
+        Part::Video(chunk) => open_video(work, (chunk, missing), work.pieces(&chunk)).await,
         Part::Audio(track) => open_audio(work, track).await,
         Part::Pictures => Ok(Vec::new()),
     }
 }
 
 /// Opens and checks what the encoder wrote of a chunk.
-async fn open_video(work: &Work<'_>, chunk: Chunk, pieces: Vec<Piece>) -> Result<Vec<Rendition>, Failure> {
+async fn open_video(
+    work: &Work<'_>,
+    (chunk, missing): (Chunk, &[usize]),
+    pieces: Vec<Piece>,
+) -> Result<Vec<Rendition>, Failure> {
     let (grid, folder, original) = (work.plan.grid.clone(), work.folder.to_path_buf(), work.original.clone());
-    let names: Vec<String> = work.plan.video.iter().map(|rendition| rendition.name.clone()).collect();
+    let all = work.plan.video.iter().map(|rendition| rendition.name.clone()).enumerate();
+    let names: Vec<(usize, String)> = all.filter(|(number, _)| missing.contains(number)).collect();
     blocking(move || {
         let open = |(number, name)| {
             if let Some(original) = original.as_ref().filter(|_| number == 0) {
@@ -341,7 +387,7 @@ async fn open_video(work: &Work<'_>, chunk: Chunk, pieces: Vec<Piece>) -> Result
             let files: Vec<(PathBuf, Piece)> = pieces.iter().map(file).collect();
             Ok((name, Arc::new(Cutter::video(&files, &grid, &chunk)?)))
         };
-        names.into_iter().enumerate().map(open).collect()
+        names.into_iter().map(open).collect()
     })
     .await
 }
@@ -372,14 +418,14 @@ async fn store(work: &Work<'_>, part: Part, files: Vec<Rendition>, rank: Rank) -
         inits.push((name.clone(), hex::encode(Sha256::digest(&init))));
         // All chunks have the same header, which is looked at when they come together.
         if part.is_first() {
-            objects.push(put(work, (format!("{name}/{INIT}"), 0.0), init, HEADER).await?);
+            objects.push(put(work, (format!("{name}/{INIT}"), 0.0), init, serving(INIT)).await?);
         }
     }
     for path in files.iter().flat_map(|(_, cutter)| cutter.own_files()) {
         remove(path).await;
     }
     if let (Part::Video(chunk), true) = (part, work.settings.two_pass) {
-        for number in 0..files.len() {
+        for number in 0..work.plan.video.len() {
             let statistics = encode::statistics(work.folder, chunk.number, number);
             for ending in ["-0.log", "-0.log.mbtree"] {
                 let mut name = statistics.clone().into_os_string();
@@ -401,14 +447,15 @@ async fn store_segment(
     let cx = work.cx;
     // Not by `cx.permit`: what is encoded when the run stops is worth storing.
     let permit = cx.lanes.upload.acquire(rank, 1).await;
-    let (ending, serving) = match work.settings.container {
-        Container::Ts => ("ts", TRANSPORT),
-        Container::Fmp4 => ("m4s", FRAGMENT),
+    let ending = match work.settings.container {
+        Container::Ts => "ts",
+        Container::Fmp4 => "m4s",
     };
     let whole = work.settings.encryption.as_ref().is_some_and(|wish| wish.method == Method::Aes128);
     let key_ring = work.target().key_ring.clone().filter(|_| whole);
     let is_led_to = work.settings.i_frames && work.plan.video.iter().any(|rendition| rendition.name == folder);
     let (name, seconds) = (format!("{folder}/{:05}.{ending}", cut.segment), cut.seconds);
+    let serving = serving(&name);
     let (bytes, head) = blocking(move || {
         let (plain, head) = pack.segment(&cut)?;
         let Some(ring) = key_ring else { return Ok((plain, head)) };

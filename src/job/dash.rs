@@ -1,11 +1,12 @@
 //! The manifest of MPEG-DASH of a package: a second pointer to the same generation.
 
 use crate::format::mpd_write::{self, Presentation, Times};
-use crate::format::playlist_write::{Track, Variant};
+use crate::format::playlist_write::{Text, Track, Variant};
 use crate::storage::Serving;
 
 use super::cut;
 use super::pack;
+use super::subtitle::WHOLE;
 use super::work::Work;
 
 /// Its name beside the master playlist.
@@ -14,8 +15,8 @@ pub const NAME: &str = "manifest.mpd";
 /// How it is served.
 pub const POINTER: Serving = Serving { content_type: "application/dash+xml", cache_control: "public, max-age=10" };
 
-/// The manifest of `variants` and `tracks`, all of whose segments are stored.
-pub fn manifest(work: &Work<'_>, variants: &[Variant<'_>], tracks: &[Track<'_>]) -> String {
+/// The manifest of `variants`, `tracks` and `texts`, all of whose segments are stored.
+pub fn manifest(work: &Work<'_>, variants: &[Variant<'_>], tracks: &[Track<'_>], texts: &[Text<'_>]) -> String {
     let grid = &work.plan.grid;
     let (timescale, duration) = pack::video_units(grid);
     let video_times = Times {
@@ -42,6 +43,8 @@ pub fn manifest(work: &Work<'_>, variants: &[Variant<'_>], tracks: &[Track<'_>])
         video: variants,
         video_times: &video_times,
         audio: &audio,
+        texts,
+        text_file: WHOLE,
         key_id,
     })
 }

@@ -13,10 +13,12 @@ use crate::model::item::Item;
 use crate::scratch::journal::{self, Object};
 use crate::source::Record;
 use crate::source::beside::Beside;
+use crate::storage::store::Store;
 
 use super::dash;
 use super::film;
 use super::hls::fetch_context;
+use super::reuse::Recipes;
 use super::{Context, Report};
 
 /// A playlist or a manifest is small; a film of three hours has a few megabytes.
@@ -45,6 +47,9 @@ pub struct Manifest {
     pub source: Source,
     /// The programs that made it, with their versions.
     pub tools: Vec<String>,
+    /// How its parts were made.
+    #[serde(default)]
+    pub recipes: Recipes,
     /// Every object below the generation, but this one.
     pub objects: Vec<Object>,
 }
@@ -71,6 +76,16 @@ pub struct Wish<'a> {
     pub beside: Option<&'a Beside>,
 }
 
+/// What is at the destination of an item.
+pub enum Found {
+    /// The package that is asked for, with the address of its master playlist.
+    Published(String),
+    /// Another one, or one that is not whole.
+    Another(Box<Manifest>),
+    /// None.
+    Nothing,
+}
+
 /// The master playlist of `item`, if the journal knows its id and the package is there.
 pub async fn known(
     item: &Item,
@@ -80,30 +95,33 @@ pub async fn known(
     report: Report<'_>,
 ) -> Result<Option<String>, Failure> {
     match cx.journal.id_of(input, &cx.destination, wish.settings).await? {
-        Some(id) if !cx.force => published(item, &id, wish, cx, report).await,
+        Some(id) if !cx.force => Ok(match published(item, &id, wish, cx, report).await? {
+            Found::Published(master) => Some(master),
+            Found::Another(_) | Found::Nothing => None,
+        }),
         _ => Ok(None),
     }
 }
 
-/// The master playlist of `id`, if it was made from this input with these settings and is complete.
+/// What is there of `id`: the package that is asked for was made from this input with these settings and is complete.
 pub async fn published(
     item: &Item,
     id: &str,
     wish: &Wish<'_>,
     cx: &Context,
     report: Report<'_>,
-) -> Result<Option<String>, Failure> {
+) -> Result<Found, Failure> {
     if cx.force {
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
     let master = format!("{id}/master.m3u8");
     if fault::mutant("skip-if-folder-exists") && !cx.storage.list(id).await?.is_empty() {
-        return Ok(Some(cx.storage.address(&master)));
+        return Ok(Found::Published(cx.storage.address(&master)));
     }
-    let Some(manifest) = manifest(id, cx).await? else { return Ok(None) };
+    let Some(manifest) = manifest(id, &cx.storage).await? else { return Ok(Found::Nothing) };
     let other_texts = wish.beside.is_some_and(|beside| beside.digest() != manifest.source.beside);
     if manifest.settings != wish.settings || other_texts || !complete(&manifest, cx).await? {
-        return Ok(None);
+        return Ok(Found::Another(Box::new(manifest)));
     }
     let nobody = watch::Sender::new(None);
     let context = fetch_context(item, cx, report, &nobody);
@@ -112,13 +130,13 @@ pub async fn published(
         // Whoever published it may have died before it cleared away.
         film::end(&cx.storage, &format!("{id}/{}", manifest.generation)).await?;
     }
-    Ok(same.then(|| cx.storage.address(&master)))
+    Ok(if same { Found::Published(cx.storage.address(&master)) } else { Found::Another(Box::new(manifest)) })
 }
 
 /// The manifest that the pointer of `id` leads to.
-pub async fn manifest(id: &str, cx: &Context) -> Result<Option<Manifest>, Failure> {
-    let Some(generation) = pointer(id, cx).await? else { return Ok(None) };
-    let Some(bytes) = cx.storage.load(&format!("{id}/{generation}/manifest.json"), LARGEST_TEXT).await? else {
+pub async fn manifest(id: &str, storage: &Store) -> Result<Option<Manifest>, Failure> {
+    let Some(generation) = pointer(id, storage).await? else { return Ok(None) };
+    let Some(bytes) = storage.load(&format!("{id}/{generation}/manifest.json"), LARGEST_TEXT).await? else {
         return Ok(None);
     };
     // A manifest that cannot be read is not ours, or not whole: the package is made again.
@@ -126,8 +144,8 @@ pub async fn manifest(id: &str, cx: &Context) -> Result<Option<Manifest>, Failur
 }
 
 /// The generation that the master playlist of `id` leads to.
-pub async fn pointer(id: &str, cx: &Context) -> Result<Option<String>, Failure> {
-    let Some(bytes) = cx.storage.load(&format!("{id}/master.m3u8"), LARGEST_TEXT).await? else { return Ok(None) };
+pub async fn pointer(id: &str, storage: &Store) -> Result<Option<String>, Failure> {
+    let Some(bytes) = storage.load(&format!("{id}/master.m3u8"), LARGEST_TEXT).await? else { return Ok(None) };
     let text = String::from_utf8_lossy(&bytes);
     let uri = text.lines().find(|line| !line.is_empty() && !line.starts_with('#'));
     let generation = uri.and_then(|uri| uri.split_once('/')).map(|(generation, _)| generation);

@@ -72,6 +72,8 @@ pub struct Film {
     pub job: Value,
     /// The source it is made from.
     pub source: Source,
+    /// What the name of its generation tells besides ([`crate::plan::generation::Origin::extras`]).
+    pub extras: Vec<String>,
     /// Digest of what is planned: who plans otherwise would make other bytes.
     pub plan: String,
 }
@@ -129,7 +131,7 @@ pub(super) async fn share(
     work: &Work<'_>,
     item: &Item,
     fetched: &Fetched,
-    place: &str,
+    (place, extras): (&str, &[&str]),
 ) -> Result<Option<Arc<Led>>, Failure> {
     let Work { cx, settings, plan, .. } = work;
     let Some(crew) = cx.crew.as_ref().filter(|crew| crew.takes(plan.grid.seconds())) else { return Ok(None) };
@@ -146,7 +148,8 @@ pub(super) async fn share(
         bytes: fetched.bytes,
         beside: work.beside.digest(),
     };
-    let film = Film { version: 1, film, job, source, plan: digest(&work.media, plan) };
+    let extras = extras.iter().map(|&extra| extra.to_owned()).collect();
+    let film = Film { version: 1, film, job, source, extras, plan: digest(&work.media, plan) };
     write(&cx.storage, place, FILM, &film).await?;
     let (media, plan) = (work.media.clone(), plan.clone());
     Ok(Some(Arc::new(Led { film, place: place.into(), media, plan, source: work.source.clone() })))

@@ -18,7 +18,7 @@ use crate::model::fault;
 use crate::model::item::{Item, Rank};
 use crate::model::media::Media;
 use crate::pipeline::lane::Permit;
-use crate::plan::generation;
+use crate::plan::generation::{self, Origin};
 use crate::plan::hls::{HlsPlan, plan};
 use crate::plan::settings::HlsSettings;
 use crate::source::Fetched;
@@ -29,6 +29,7 @@ use super::chunk::{self, Part};
 use super::early::{HEAD, LARGEST_INDEX};
 use super::film::{self, Film};
 use super::hls::fetch_context;
+use super::reuse::Recipes;
 use super::work::{Stored, Target, Work};
 use super::{Context, Report, blocking};
 
@@ -98,8 +99,15 @@ impl Guest<'_> {
     /// Reads as much of the source as it takes to plan, and plans what the leader planned.
     pub async fn open(&self, film: Film) -> Result<Known, Failure> {
         let Self { settings, cx, place, .. } = self;
-        let (sha256, beside) = (&film.source.sha256, film.source.beside.as_deref());
-        if generation::name(sha256, beside, settings, &cx.ffmpeg.version) != place.1 {
+        let extras: Vec<&str> = film.extras.iter().map(String::as_str).collect();
+        let origin = Origin {
+            source: &film.source.sha256,
+            beside: film.source.beside.as_deref(),
+            ffmpeg: &cx.ffmpeg.version,
+            extras: &extras,
+            lineage: None,
+        };
+        if generation::name(&origin, settings) != place.1 {
             return Err(Failure::environment("this worker's settings would make another package of the film")
                 .hint("give all workers of a queue the same settings and the same FOREBAY_MASTER_KEY"));
         }
@@ -261,6 +269,9 @@ impl Guest<'_> {
             place: format!("{id}/{generation}"),
             key_ring,
             pointer: None,
+            chapters: Vec::new(),
+            recipes: Recipes::default(),
+            earlier: None,
             made: std::collections::HashMap::new(),
             led: None,
         };

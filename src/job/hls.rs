@@ -12,9 +12,11 @@ use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::{self, Item, Locator};
-use crate::model::media::Media;
-use crate::plan::generation;
+use crate::model::media::{Chapter, Media};
+use crate::plan::chapter;
+use crate::plan::generation::{self, Origin};
 use crate::plan::hls::{HlsPlan, plan};
+use crate::plan::ladder;
 use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
 use crate::source::beside::{self, Beside};
@@ -23,11 +25,12 @@ use crate::tool::ffprobe;
 
 use super::chunk::{self, Made, Part};
 use super::copy::{self, Original};
-use super::done::{self, Wish};
+use super::done::{self, Found, Manifest, Wish};
 use super::early::{self, Head};
 use super::film;
 use super::publish::{self, Provenance};
 use super::quality::{self, Bench};
+use super::reuse::{self, Earlier};
 use super::work::{Stored, Target, Work};
 use super::{Context, Report};
 
@@ -81,10 +84,14 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     let identity = cx.sources.identify(item, &fetch_context(item, cx, report, &nobody)).await?;
     report(What::Named { id: identity.id.as_str().into(), title: title(item, &identity) });
     let _mine = cx.claim_id(&identity.id).await;
-    if let Some(master) = done::published(item, &identity.id, &wanted, cx, report).await? {
-        cx.journal.published(&input, &cx.destination, &wish, &identity.id).await?;
-        return Ok(Outcome::AlreadyDone { master });
-    }
+    let earlier = match done::published(item, &identity.id, &wanted, cx, report).await? {
+        Found::Published(master) => {
+            cx.journal.published(&input, &cx.destination, &wish, &identity.id).await?;
+            return Ok(Outcome::AlreadyDone { master });
+        }
+        Found::Another(manifest) if reuse::is_possible(settings) => Some(manifest),
+        Found::Another(_) | Found::Nothing => None,
+    };
     if cx.dry_run {
         let master = cx.storage.address(&format!("{}/master.m3u8", identity.id));
         return Ok(Outcome::Would { what: format!("be downloaded, encoded and published as {master}") });
@@ -93,7 +100,8 @@ pub async fn run(item: &Item, settings: &HlsSettings, cx: &Context, report: Repo
     make_folder(&folder).await?;
     fault::point("folder-made");
     let beside = beside.unwrap_or_default();
-    let made = Job { item, identity: &identity, settings, beside: &beside, folder: &folder, cx, report }.run().await;
+    let job = Job { item, identity: &identity, settings, beside: &beside, folder: &folder, earlier, cx, report };
+    let made = job.run().await;
     // The id alone does not tell which line of a list it was.
     let outcome = made.map_err(|failure| match failure.class {
         Class::Permanent if !failure.what.contains(&item.locator.shown()) => {
@@ -123,6 +131,8 @@ struct Job<'a> {
     settings: &'a HlsSettings,
     beside: &'a Beside,
     folder: &'a Path,
+    /// What is published of it now.
+    earlier: Option<Box<Manifest>>,
     cx: &'a Context,
     report: Report<'a>,
 }
@@ -150,7 +160,7 @@ impl Job<'_> {
         let fetched = tokio::select! {
             biased;
             fetched = &mut fetching => fetched?,
-            head = early::head(&mut arrival, self.folder, self.settings, self.cx) => {
+            head = self.head(&mut arrival) => {
                 match self.overlapped(fetching, head, arrival).await {
                     Ok(outcome) => return Ok(outcome),
                     Err(Detour::Failed(failure)) => return Err(failure),
@@ -162,6 +172,21 @@ impl Job<'_> {
         self.whole(&fetched).await
     }
 
+    /// The source that is coming, as soon as its index is here. Where much of an earlier package may
+    /// do, nothing is begun before it is known what.
+    async fn head(&self, arrival: &mut watch::Receiver<Option<Arrival>>) -> Head {
+        let wish = generation::settings_digest(self.settings);
+        let nobody = watch::Sender::new(None);
+        let context = fetch_context(self.item, self.cx, self.report, &nobody);
+        if let Some(earlier) = self.earlier.as_ref().filter(|earlier| earlier.settings != wish)
+            && !earlier.recipes.renditions.is_empty()
+            && self.cx.sources.unchanged(self.item, &earlier.source.input, &context).await
+        {
+            std::future::pending::<()>().await;
+        }
+        early::head(arrival, self.folder, self.settings, self.cx).await
+    }
+
     /// The source is here: everything can be told of it.
     async fn whole(&self, fetched: &Fetched) -> Result<Outcome, Failure> {
         let limits = &self.settings.limits;
@@ -170,10 +195,22 @@ impl Job<'_> {
         let (mut plan, original) = copy::decide(&media, &fetched.path, self.settings).await?;
         let cpu = (&self.cx.lanes.cpu, self.item.rank());
         let (ffmpeg, cancel, source) = (&self.cx.ffmpeg.ffmpeg, &self.cx.stop, &fetched.path);
-        let bench = Bench { ffmpeg, cpu, cancel, folder: self.folder, source, media: &media, settings: self.settings };
-        quality::choose_once(&bench, &self.generation(fetched), &mut plan).await?;
+        let bench = Bench {
+            ffmpeg,
+            cpu,
+            cancel,
+            folder: self.folder,
+            source,
+            media: &media,
+            settings: self.settings,
+            report: self.report,
+        };
+        quality::choose_once(&bench, &self.generation(fetched, &plan, &[]), &mut plan).await?;
+        if let Some(earlier) = self.earlier_of(fetched) {
+            reuse::adopt(&mut plan, &earlier.recipes, self.origin(fetched), self.settings);
+        }
         let work = self.work((media, (plan, original)), fetched.path.clone(), (fetched.serial.clone(), None));
-        self.aim(&work, fetched).await?;
+        self.aim(&work, fetched, &work.media.chapters).await?;
         let made = all_chunks(&work, self.item).await;
         self.publish(&work, made, fetched).await
     }
@@ -193,7 +230,10 @@ impl Job<'_> {
             if fetched.serial != work.serial {
                 return Err(Detour::Changed(fetched));
             }
-            self.aim(&work, &fetched).await?;
+            // The titles may lie where nothing was yet.
+            let (ffprobe, limits) = (&self.cx.ffmpeg.ffprobe, &self.settings.limits);
+            let chapters = ffprobe::chapters(ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
+            self.aim(&work, &fetched, &chapters).await?;
             Ok(fetched)
         };
         // A failure to encode comes after the source is whole, and has to be cleaned up behind.
@@ -234,22 +274,48 @@ impl Job<'_> {
         }
     }
 
-    fn generation(&self, fetched: &Fetched) -> String {
-        let beside = self.beside.digest();
-        generation::name(&fetched.sha256, beside.as_deref(), self.settings, &self.cx.ffmpeg.version)
+    fn origin<'a>(&'a self, fetched: &'a Fetched) -> Origin<'a> {
+        Origin { source: &fetched.sha256, beside: None, ffmpeg: &self.cx.ffmpeg.version, extras: &[], lineage: None }
+    }
+
+    fn generation(&self, fetched: &Fetched, plan: &HlsPlan, extras: &[&str]) -> String {
+        let (beside, lineage) = (self.beside.digest(), ladder::lineage(&plan.video));
+        let (beside, lineage) = (beside.as_deref(), lineage.as_deref());
+        let origin = Origin { beside, extras, lineage, ..self.origin(fetched) };
+        generation::name(&origin, self.settings)
+    }
+
+    /// What the package has that those of such sources did not have from the first version on.
+    fn extras(&self, plan: &HlsPlan, chapters: &[Chapter]) -> Vec<&'static str> {
+        let texts = self.settings.dash && !plan.subtitles.is_empty();
+        let extras = [(!chapters.is_empty(), "chapters"), (texts, "texts for DASH")];
+        extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect()
+    }
+
+    /// What is published now, if it was made of the same source.
+    fn earlier_of(&self, fetched: &Fetched) -> Option<&Manifest> {
+        self.earlier.as_deref().filter(|earlier| earlier.source.sha256 == fetched.sha256)
     }
 
     /// Names the generation, which takes the digest of the whole source, and finds what is there of it.
-    async fn aim(&self, work: &Work<'_>, fetched: &Fetched) -> Result<(), Failure> {
-        let generation = self.generation(fetched);
+    async fn aim(&self, work: &Work<'_>, fetched: &Fetched, chapters: &[Chapter]) -> Result<(), Failure> {
+        let chapters = chapter::chapters(chapters, work.plan.start, work.plan.grid.seconds());
+        let extras = self.extras(&work.plan, &chapters);
+        let generation = self.generation(fetched, &work.plan, &extras);
         let place = format!("{}/{generation}", self.identity.id);
         let encryption = self.settings.encryption.as_ref();
         let key_ring = encryption.map(|wish| Arc::new(KeyRing::new(&wish.master_key, &generation, wish.rotate)));
         let pointer = self.cx.storage.stat(&format!("{}/master.m3u8", self.identity.id)).await?;
         let pointer = pointer.and_then(|stat| stat.etag);
-        let led = film::share(work, self.item, fetched, &place).await?;
+        let recipes = reuse::recipes(&work.plan, self.origin(fetched), self.settings);
+        // What is lost of the same package is made again.
+        let earlier = self.earlier_of(fetched).filter(|earlier| earlier.generation != generation);
+        let earlier = earlier.map(|earlier| Earlier::new(earlier, self.settings));
+        // What is taken over for the most part is not worth sharing.
+        let alone = earlier.is_some() || ladder::lineage(&work.plan.video).is_some();
+        let led = if alone { None } else { film::share(work, self.item, fetched, (&place, &extras)).await? };
         let made = done::chunks(&place, self.cx, led.is_some()).await?;
-        let set = work.target.set(Target { generation, place, key_ring, pointer, made, led });
+        let set = work.target.set(Target { generation, place, key_ring, pointer, chapters, recipes, earlier, made, led });
         set.map_err(|_| Failure::environment("the source was whole twice"))
     }
 
@@ -296,7 +362,7 @@ async fn all_chunks(work: &Work<'_>, item: &Item) -> Result<Vec<journal::Chunk>,
         resumed: work.target.get().map_or(0, |target| target.made.len() as u64),
         renditions: work.plan.video.len() as u64,
         objects: work.plan.objects(),
-        summary: work.plan.summary().into(),
+        summary: summary(work).into(),
     });
     let at_once = if work.target.get().is_none() { MOST_KEPT } else { work.cx.lanes.backlog.capacity() };
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
@@ -328,6 +394,15 @@ async fn all_chunks(work: &Work<'_>, item: &Item) -> Result<Vec<journal::Chunk>,
     let mut made = here?;
     made.extend(elsewhere?);
     Ok(made)
+}
+
+/// One line for people, with what an earlier package has.
+fn summary(work: &Work<'_>) -> String {
+    let kept = |folder: &str| {
+        let target = work.target.get();
+        target.is_some_and(|target| target.earlier.as_ref().is_some_and(|one| one.has(folder, &target.recipes)))
+    };
+    work.plan.summary(&kept)
 }
 
 /// All that is to be encoded. Sound comes first: it is one long piece, and the

@@ -35,10 +35,10 @@ pub(super) async fn keep(work: &Work<'_>, part: Part, files: &[Rendition]) -> Re
 }
 
 /// The encoder's checked files of `part`, if an earlier run has made them of the same source and kept them.
-pub(super) async fn find(work: &Work<'_>, part: Part) -> Option<Vec<Rendition>> {
-    let (path, made_of) = (note(work, part), made_of(work)?);
+pub(super) async fn find(work: &Work<'_>, what: (Part, &[usize])) -> Option<Vec<Rendition>> {
+    let (path, made_of) = (note(work, what.0), made_of(work)?);
     let same = blocking(move || Ok(std::fs::read_to_string(path).is_ok_and(|noted| noted == made_of))).await;
-    if same.unwrap_or(false) { open(work, part).await.ok() } else { None }
+    if same.unwrap_or(false) { open(work, what).await.ok() } else { None }
 }
 
 /// Forgets that anything is kept of `part`.

@@ -1,5 +1,6 @@
 //! What a job does, top to bottom, and what it works with.
 
+mod chapter;
 pub mod chunk;
 pub mod copy;
 pub mod cut;
@@ -20,6 +21,7 @@ pub mod pictures;
 pub mod piece;
 pub mod publish;
 pub mod quality;
+pub mod reuse;
 #[cfg(feature = "photos")]
 pub mod share;
 pub mod subtitle;

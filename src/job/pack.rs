@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use crate::format::aes128::BLOCK;
-use crate::format::cbcs;
+use crate::format::cbcs::{self, Parameters};
 use crate::format::fmp4::{self, BT709, Content, Sample, Track, bt2020};
-use crate::format::h264_slice::Parameters;
 use crate::format::protection::Protection;
 use crate::format::ts_write::{self, FIRST_TICK};
 use crate::format::video;
@@ -42,6 +41,7 @@ struct Cmaf {
 }
 
 /// What encrypts samples.
+#[derive(Clone)]
 struct Seal {
     key: Secret,
     iv: [u8; BLOCK],
@@ -103,12 +103,14 @@ impl Cmaf {
         let shown = |frame: u64| first(u64::from(self.track.timescale)) + frame * duration;
         let decoded = |frame: u64| shown(frame) - self.delay_frames() * duration;
         let start = coded.first().map_or(0, |first| decoded(first.decoded));
+        // Every segment begins with a key frame, and is read by itself.
+        let mut seal = self.seal.clone();
         let samples = coded.into_iter().map(|mut coded| {
             let late = shown(coded.shown).checked_sub(decoded(coded.decoded));
             let composition = late.and_then(|late| u32::try_from(late).ok());
             let composition =
                 composition.ok_or_else(|| Failure::permanent("a picture would be shown before it is decoded"))?;
-            let sealed = self.seal.as_ref().map_or(Some(Vec::new()), |seal| seal.encrypt(&mut coded.bytes));
+            let sealed = seal.as_mut().map_or(Some(Vec::new()), |seal| seal.encrypt(&mut coded.bytes));
             let sealed = sealed.ok_or_else(|| Failure::environment("a picture cannot be read to be encrypted"))?;
             Ok(Sample { composition, key: coded.key, bytes: coded.bytes, sealed })
         });
@@ -132,9 +134,9 @@ impl Cmaf {
 }
 
 impl Seal {
-    fn encrypt(&self, bytes: &mut [u8]) -> Option<Vec<crate::format::protection::Sealed>> {
+    fn encrypt(&mut self, bytes: &mut [u8]) -> Option<Vec<crate::format::protection::Sealed>> {
         let key: &[u8; BLOCK] = self.key.expose().try_into().ok()?;
-        if let Some((parameters, config)) = &self.picture {
+        if let Some((parameters, config)) = &mut self.picture {
             return cbcs::picture((key, &self.iv), config, parameters, bytes);
         }
         cbcs::sound(key, &self.iv, bytes);
@@ -205,7 +207,7 @@ fn seal(work: &Work<'_>, name: &str, stream: &Stream) -> Result<Option<Seal>, Fa
         Stream::Audio { .. } => None,
         Stream::Video { configs, .. } => {
             let config = one_config(name, configs)?;
-            let parameters = Parameters::parse(&config.record);
+            let parameters = Parameters::of(config);
             let parameters =
                 parameters.ok_or_else(|| Failure::environment("the encoder's parameter sets cannot be read"))?;
             Some((parameters, config.clone()))

@@ -7,15 +7,11 @@ use crate::model::failure::Failure;
 use crate::model::item::Rank;
 use crate::plan::picture;
 use crate::scratch::journal::{Chunk, Object};
-use crate::storage::Serving;
 use crate::tool::ffmpeg;
 
 use super::blocking;
-use super::chunk::{self, IMMUTABLE, Part};
+use super::chunk::{self, Part};
 use super::work::Work;
-
-const JPEG: Serving = Serving { content_type: "image/jpeg", cache_control: IMMUTABLE };
-const CUES: Serving = Serving { content_type: "text/vtt", cache_control: IMMUTABLE };
 
 /// Where one JPEG ends and the next begins; within one, no such bytes follow each other.
 const JOINT: [u8; 5] = [0xff, 0xd9, 0xff, 0xd8, 0xff];
@@ -32,7 +28,7 @@ pub async fn make(work: &Work<'_>, rank: Rank) -> Result<Chunk, Failure> {
     if work.settings.poster {
         let (pictures, seconds) = poster(work).await?;
         cpu_seconds += seconds;
-        objects.push(("poster.jpg".to_owned(), pictures, JPEG));
+        objects.push(("poster.jpg".to_owned(), pictures));
     }
     if work.settings.storyboard {
         let (sheets, seconds) = storyboard(work).await?;
@@ -42,7 +38,8 @@ pub async fn make(work: &Work<'_>, rank: Rank) -> Result<Chunk, Failure> {
     drop(permit);
     (work.report)(What::ChunkEncoded { chunk: number, cpu_seconds });
     let mut stored: Vec<Object> = Vec::new();
-    for (name, bytes, serving) in objects {
+    for (name, bytes) in objects {
+        let serving = chunk::serving(&name);
         let _permit = cx.lanes.upload.acquire(rank, 1).await;
         stored.push(cx.unless_cancelled(chunk::put(work, (name, 0.0), bytes, serving)).await?);
     }
@@ -60,7 +57,7 @@ async fn poster(work: &Work<'_>) -> Result<(Vec<u8>, f64), Failure> {
     }
 }
 
-type Named = (String, Vec<u8>, Serving);
+type Named = (String, Vec<u8>);
 
 async fn storyboard(work: &Work<'_>) -> Result<(Vec<Named>, f64), Failure> {
     let video = work.media.video.as_ref().expect("a plan is made only of what has a picture");
@@ -72,9 +69,8 @@ async fn storyboard(work: &Work<'_>) -> Result<(Vec<Named>, f64), Failure> {
         let what = format!("{} sheets of the storyboard were expected and {} are there", board.sheets(), sheets.len());
         return Err(Failure::permanent(what).hint("leave --storyboard out"));
     }
-    let mut named: Vec<Named> =
-        (0..).zip(sheets).map(|(number, sheet)| (picture::sheet_name(number), sheet, JPEG)).collect();
-    named.push(("storyboard.vtt".into(), board.cues(work.plan.grid.seconds()).into_bytes(), CUES));
+    let mut named: Vec<Named> = (0..).zip(sheets).map(|(number, sheet)| (picture::sheet_name(number), sheet)).collect();
+    named.push(("storyboard.vtt".into(), board.cues(work.plan.grid.seconds()).into_bytes()));
     Ok((named, report.cpu_seconds))
 }
 

@@ -23,6 +23,8 @@ use super::work::Work;
 struct Effort<'a> {
     work: &'a Work<'a>,
     pieces: &'a [Piece],
+    /// The numbers of the renditions that are encoded.
+    wanted: Vec<usize>,
     rank: Rank,
     begun: AtomicBool,
     /// Frames made of each piece.
@@ -30,9 +32,16 @@ struct Effort<'a> {
 }
 
 /// Encodes all pieces of a chunk, several at once. Gives the CPU seconds it took.
-pub async fn encode_all(work: &Work<'_>, pieces: &[Piece], rank: Rank) -> Result<f64, Failure> {
+///
+/// Of the renditions, all but the `missing` ones are there already.
+pub async fn encode_all(work: &Work<'_>, (pieces, missing): (&[Piece], &[usize]), rank: Rank) -> Result<f64, Failure> {
+    let wanted: Vec<usize> = missing.iter().copied().filter(|number| *number >= work.plan.first_encoded()).collect();
+    if wanted.is_empty() && missing.len() < work.plan.video.len() {
+        // What is there was encoded of the same pictures: they are not damaged.
+        return Ok(0.0);
+    }
     let made = Mutex::new(vec![0.0; pieces.len()]);
-    let effort = Effort { work, pieces, rank, begun: AtomicBool::new(false), made };
+    let effort = Effort { work, pieces, wanted, rank, begun: AtomicBool::new(false), made };
     let all = pieces.iter().map(|piece| effort.piece(piece));
     Ok(futures_util::future::try_join_all(all).await?.into_iter().sum())
 }
@@ -114,16 +123,16 @@ impl Effort<'_> {
     /// wants. The bytes are the same: what a rendition is made of does not depend on the others.
     async fn passes(&self, video: &Video, piece: &Piece, entry: Entry) -> Result<Made, Failure> {
         let Work { settings, plan, cx, source, media, .. } = self.work;
-        let (first, renditions) = (plan.first_encoded(), plan.video.len());
+        let wanted = self.wanted.as_slice();
         let is_edge = piece.chunk == 0 || piece.chunk + 1 == plan.grid.chunks();
-        let spare = if is_edge && renditions > first + 1 { cx.lanes.cpu.try_acquire(1) } else { None };
-        let (groups, passes): (_, &[Pass]) = match (&spare, settings.two_pass) {
+        let spare = if is_edge && wanted.len() > 1 { cx.lanes.cpu.try_acquire(1) } else { None };
+        let (groups, passes): (Vec<&[usize]>, &[Pass]) = match (wanted.split_at_checked(1), settings.two_pass) {
             // Where all is copied, the source is decoded all the same: it may be damaged.
-            _ if first == renditions => (vec![(0, 1)], &[Pass::Look]),
-            (Some(_), false) => (vec![(first, first + 1), (first + 1, renditions)], &[Pass::Only]),
-            (Some(_), true) => (vec![(first, first + 1), (first + 1, renditions)], &[Pass::First, Pass::Second]),
-            (None, false) => (vec![(first, renditions)], &[Pass::Only]),
-            (None, true) => (vec![(first, renditions)], &[Pass::First, Pass::Second]),
+            (None, _) => (vec![&[0]], &[Pass::Look]),
+            (Some((largest, others)), false) if spare.is_some() => (vec![largest, others], &[Pass::Only]),
+            (Some((largest, others)), true) if spare.is_some() => (vec![largest, others], &[Pass::First, Pass::Second]),
+            (Some(_), false) => (vec![wanted], &[Pass::Only]),
+            (Some(_), true) => (vec![wanted], &[Pass::First, Pass::Second]),
         };
         let mut made = Made { cpu_seconds: 0.0, damage: None, last: None };
         for (done, &pass) in passes.iter().enumerate() {
@@ -153,7 +162,7 @@ impl Effort<'_> {
         #[expect(clippy::cast_precision_loss, reason = "one pass or two")]
         let (done, passes) = (done as f64, passes as f64);
         let progress = |made: f64| {
-            if input.wanted.0 <= plan.first_encoded() {
+            if self.wanted.is_empty() || input.wanted.first() == self.wanted.first() {
                 self.progress(piece, (done + (made / seconds).clamp(0.0, 1.0)) / passes);
             }
         };

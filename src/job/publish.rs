@@ -18,11 +18,13 @@ use crate::storage::folder::is_leftover;
 use crate::storage::store::Store;
 use crate::storage::{Serving, When};
 
+use super::chapter;
 use super::chunk::IMMUTABLE;
 use super::dash;
 use super::done::{self, Manifest, Source, journal_place};
 use super::film;
 use super::pack::INIT;
+use super::reuse::Recipes;
 use super::subtitle;
 use super::work::Work;
 
@@ -70,8 +72,10 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     let renditions = assemble(work, chunks)?;
     let texts = subtitle::make(work).await?;
     let master = master(work, &renditions, &texts);
-    let dash =
-        work.settings.dash.then(|| dash::manifest(work, &variants(work, &renditions), &tracks(work, &renditions)));
+    let dash = work
+        .settings
+        .dash
+        .then(|| dash::manifest(work, &variants(work, &renditions), &tracks(work, &renditions), &words(&texts)));
     if fault::mutant("pointer-first") {
         write_pointer(work, MASTER, &master, POINTER).await?;
     }
@@ -86,16 +90,18 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
             objects.push(write(work, &format!("{folder}/{I_FRAMES}"), text.into_bytes(), PLAYLIST).await?);
         }
     }
-    for subtitle::Finished { rendition, objects: segments, playlist, .. } in texts {
+    for subtitle::Finished { rendition, objects: segments, playlist, whole, .. } in texts {
         objects.extend(segments);
+        objects.extend(whole);
         objects.push(write(work, &format!("{}/index.m3u8", rendition.folder), playlist.into_bytes(), PLAYLIST).await?);
     }
     fault::point("playlists-stored");
+    objects.extend(chapter::store(work).await?);
     objects.sort_by(|a, b| a.name.cmp(&b.name));
     look_at_all(work, &objects).await?;
     let totals =
         (objects.len() as u64 + 2 + u64::from(dash.is_some()), objects.iter().map(|object| object.bytes).sum::<u64>());
-    let manifest = write_manifest(work, objects, from).await?;
+    let manifest = write_manifest(work, (objects, &renditions), from).await?;
     fault::point("manifest-stored");
     write_keys(work).await?;
     fault::point("keys-stored");
@@ -120,7 +126,7 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
 /// Removes a generation that will never be whole, unless a pointer leads to it.
 pub async fn withdraw(work: &Work<'_>) {
     let withdrawn = async {
-        if done::pointer(work.id, work.cx).await?.as_deref() == Some(work.target().generation.as_str()) {
+        if done::pointer(work.id, &work.cx.storage).await?.as_deref() == Some(work.target().generation.as_str()) {
             return Ok(());
         }
         for stat in work.cx.storage.list(&work.target().place).await? {
@@ -201,11 +207,15 @@ fn key(work: &Work<'_>, folder: &str, file: &str) -> Option<Key> {
     Some(Key { method: wish.method, uri, iv })
 }
 
-fn master<'a>(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>, texts: &[subtitle::Finished<'a>]) -> String {
-    let text = |made: &subtitle::Finished<'a>| Text { rendition: made.rendition, bandwidth: made.bandwidth };
-    let texts: Vec<Text<'_>> = texts.iter().map(text).collect();
+fn master(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>, texts: &[subtitle::Finished<'_>]) -> String {
+    let texts = words(texts);
     let (variants, tracks) = (variants(work, renditions), tracks(work, renditions));
-    playlist_write::master(&work.target().generation, &variants, &tracks, &texts)
+    let list = (!work.target().chapters.is_empty()).then_some(chapter::LIST);
+    playlist_write::master((&work.target().generation, list), &variants, &tracks, &texts)
+}
+
+fn words<'a>(texts: &[subtitle::Finished<'a>]) -> Vec<Text<'a>> {
+    texts.iter().map(|made| Text { rendition: made.rendition, bandwidth: made.bandwidth }).collect()
 }
 
 fn variants<'a>(work: &'a Work<'_>, renditions: &'a BTreeMap<String, Rendition>) -> Vec<Variant<'a>> {
@@ -251,7 +261,19 @@ async fn look_at_all(work: &Work<'_>, objects: &[Object]) -> Result<(), Failure>
     Ok(())
 }
 
-async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance<'_>) -> Result<u64, Failure> {
+fn recipes(work: &Work<'_>, renditions: &BTreeMap<String, Rendition>) -> Recipes {
+    let mut recipes = work.target().recipes.clone();
+    for (folder, recipe) in &mut recipes.renditions {
+        recipe.codec = renditions.get(folder).map(|rendition| rendition.codec.clone()).unwrap_or_default();
+    }
+    recipes
+}
+
+async fn write_manifest(
+    work: &Work<'_>,
+    (objects, renditions): (Vec<Object>, &BTreeMap<String, Rendition>),
+    from: &Provenance<'_>,
+) -> Result<u64, Failure> {
     let manifest = Manifest {
         version: 1,
         id: work.id.into(),
@@ -266,6 +288,7 @@ async fn write_manifest(work: &Work<'_>, objects: Vec<Object>, from: &Provenance
             bytes: from.bytes,
             beside: work.beside.digest(),
         },
+        recipes: recipes(work, renditions),
         tools: vec![
             concat!("forebay ", env!("CARGO_PKG_VERSION")).into(),
             format!("ffmpeg {}", work.cx.ffmpeg.version),

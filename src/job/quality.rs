@@ -3,9 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::Rank;
 use crate::model::media::Media;
@@ -18,7 +20,7 @@ use crate::plan::settings::{HlsSettings, Profile};
 use crate::scratch::file::{self, Privacy};
 use crate::tool::ffmpeg;
 
-use super::blocking;
+use super::{Report, blocking};
 
 /// What a search works with.
 pub struct Bench<'a> {
@@ -36,6 +38,8 @@ pub struct Bench<'a> {
     pub media: &'a Media,
     /// What the user asked for.
     pub settings: &'a HlsSettings,
+    /// Who hears of it.
+    pub report: Report<'a>,
 }
 
 /// What was found, by the renditions' names, for a run that goes on after a kill.
@@ -77,23 +81,44 @@ pub async fn choose(bench: &Bench<'_>, plan: &mut HlsPlan) -> Result<(), Failure
     let renditions = plan.video.iter().enumerate().map(|(number, one)| (number, one.crf, one.codec));
     let mut searches: Vec<Option<Search>> = renditions.map(search).collect();
     let samples = samples(&plan.grid);
-    loop {
+    for round in 1.. {
         let next = |search: &Option<Search>| search.as_ref().and_then(Search::next);
         let tries: BTreeMap<usize, u32> =
             searches.iter().enumerate().filter_map(|(number, search)| Some((number, next(search)?))).collect();
-        let (Some(from), Some(last)) = (tries.keys().next(), tries.keys().last()) else { break };
-        let wanted = (*from, last + 1);
+        if tries.is_empty() {
+            break;
+        }
+        let wanted: Vec<usize> = tries.keys().copied().collect();
         set(plan, tries.iter().map(|(number, crf)| (*number, f64::from(*crf) - shift)));
-        let trials = samples.iter().map(|sample| trial(bench, plan, (quality, sample), wanted));
+        let (made, of) = (AtomicU64::new(0), samples.len() as u64);
+        let tell = |found: String| {
+            let done = made.load(Ordering::Relaxed);
+            (bench.report)(What::Searching { round, done, samples: of, found: found.into() });
+        };
+        tell(String::new());
+        let (plan_now, wanted, tell_all) = (&*plan, &wanted, &tell);
+        let trials = samples.iter().map(async |sample| {
+            let scores = trial(bench, plan_now, (quality, sample), wanted).await?;
+            // The last one tells what was found as well.
+            if made.fetch_add(1, Ordering::Relaxed) + 1 < of {
+                tell_all(String::new());
+            }
+            Ok::<_, Failure>(scores)
+        });
         let trials = futures_util::future::try_join_all(trials).await?;
+        let mut found = Vec::new();
         for (number, crf) in tries {
             let scores: Vec<f64> = trials.iter().filter_map(|scores| scores.get(&number).copied()).collect();
             #[expect(clippy::cast_precision_loss, reason = "a few samples")]
             let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
             let search = searches.get_mut(number).and_then(Option::as_mut);
+            if let Some(rendition) = plan.video.get(number) {
+                found.push(format!("{} CRF {crf} {}={mean:.4}", rendition.name, quality.metric.name()));
+            }
             // The last digits are the machine's; what is chosen is not to depend on them.
             search.expect("what is tried is searched for").note(crf, (mean * 1e5).round() / 1e5);
         }
+        tell(found.join(", "));
     }
     conclude(plan, &searches, quality, &bench.settings.profile);
     Ok(())
@@ -125,7 +150,7 @@ async fn trial(
     bench: &Bench<'_>,
     plan: &HlsPlan,
     (quality, sample): (Quality, &Piece),
-    wanted: (usize, usize),
+    wanted: &[usize],
 ) -> Result<BTreeMap<usize, f64>, Failure> {
     let video = bench.media.video.as_ref().expect("only a picture is searched for");
     let (source, container) = (bench.source, bench.media.container.as_str());
@@ -140,7 +165,7 @@ async fn trial(
     let report = ffmpeg::encode(bench.ffmpeg, &arguments, bench.cancel, |_| ()).await?;
     tokio::fs::remove_dir_all(&folder).await.map_err(|error| Failure::io("could not remove a sample", &error))?;
     let scores: BTreeMap<usize, f64> = report.scores.into_iter().collect();
-    if (wanted.0..wanted.1).all(|number| scores.contains_key(&number)) {
+    if wanted.iter().all(|number| scores.contains_key(number)) {
         return Ok(scores);
     }
     Err(Failure::environment("ffmpeg measured no quality").hint("run `forebay doctor`"))

@@ -23,6 +23,9 @@ use super::chunk::IMMUTABLE;
 use super::publish;
 use super::work::Work;
 
+/// The name of the file that DASH leads to, in the folder of its rendition.
+pub const WHOLE: &str = "whole.vtt";
+
 const TEXT: Serving = Serving { content_type: "text/vtt", cache_control: IMMUTABLE };
 
 /// The words of a long film are a hundred kilobytes; more than this is something else.
@@ -38,6 +41,8 @@ pub struct Finished<'a> {
     pub playlist: String,
     /// What it needs.
     pub bandwidth: Bandwidth,
+    /// All of it in one file, for DASH.
+    pub whole: Option<Object>,
 }
 
 /// Makes all subtitle renditions. A track that cannot be read is left out with a word:
@@ -147,5 +152,11 @@ async fn store<'a>(work: &Work<'_>, rendition: &'a SubtitleRendition, cues: &[Cu
     let target = longest.round() as u64;
     let (playlist, bandwidth) =
         (playlist_write::media(target, None, &segments), playlist_write::bandwidth(target, &segments));
-    Ok(Finished { rendition, objects, playlist, bandwidth })
+    let whole = if work.settings.dash {
+        let text = webvtt::whole(cues).into_bytes();
+        Some(publish::write(work, &format!("{}/{WHOLE}", rendition.folder), text, TEXT).await?)
+    } else {
+        None
+    };
+    Ok(Finished { rendition, objects, playlist, bandwidth, whole })
 }

@@ -10,7 +10,7 @@ use tokio::sync::{SetOnce, watch};
 use crate::format::keys::KeyRing;
 use crate::model::fault;
 use crate::model::item::Rank;
-use crate::model::media::Media;
+use crate::model::media::{Chapter, Media};
 use crate::plan::grid::Chunk;
 use crate::plan::hls::HlsPlan;
 use crate::plan::piece::{Piece, pieces};
@@ -22,6 +22,7 @@ use crate::source::beside::Beside;
 use super::copy::Original;
 use super::film::Led;
 use super::guest::Rest;
+use super::reuse::{Earlier, Recipes};
 use super::{Context, Report};
 
 /// Packets that a decoder takes before it gives out the picture of one, and that are read while its
@@ -78,6 +79,12 @@ pub struct Target {
     pub key_ring: Option<Arc<KeyRing>>,
     /// The tag of the pointer that was there when this was aimed, if there was one.
     pub pointer: Option<String>,
+    /// Its chapters.
+    pub chapters: Vec<Chapter>,
+    /// How its renditions are made.
+    pub recipes: Recipes,
+    /// What was published before of the same source, if it may be taken over.
+    pub earlier: Option<Earlier>,
     /// What earlier runs have made of it, by the parts' names.
     pub made: HashMap<String, journal::Chunk>,
     /// The film, if other workers make its chunks.

@@ -55,6 +55,17 @@ pub enum What {
         /// Its bytes.
         bytes: u64,
     },
+    /// The quality that was asked for is looked for in samples.
+    Searching {
+        /// The round, from 1; five or six are usual.
+        round: u64,
+        /// Samples measured in this round.
+        done: u64,
+        /// Samples of a round.
+        samples: u64,
+        /// What the round found, one line for people, when it is over; else empty.
+        found: Arc<str>,
+    },
     /// It was decided what to make.
     Planned {
         /// Seconds of source.
@@ -88,6 +99,11 @@ pub enum What {
         chunk: u64,
         /// CPU seconds its encoder used.
         cpu_seconds: f64,
+    },
+    /// All of a chunk was taken over from an earlier package.
+    ChunkKept {
+        /// Its number.
+        chunk: u64,
     },
     /// Objects are on their way to the destination.
     Uploading {
@@ -146,10 +162,12 @@ impl What {
             Self::Named { .. } => "named",
             Self::Downloading { .. } => "downloading",
             Self::Downloaded { .. } => "downloaded",
+            Self::Searching { .. } => "searching",
             Self::Planned { .. } => "planned",
             Self::ChunkStarted { .. } => "chunk-started",
             Self::ChunkProgress { .. } => "chunk-progress",
             Self::ChunkEncoded { .. } => "chunk-encoded",
+            Self::ChunkKept { .. } => "chunk-kept",
             Self::Uploading { .. } => "uploading",
             Self::Retrying { .. } => "retrying",
             Self::Warning { .. } => "warning",

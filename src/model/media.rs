@@ -19,8 +19,21 @@ pub struct Media {
     pub text: Vec<Text>,
     /// End of the last packet of all other streams, in seconds: a subtitle may stand longer than the film.
     pub other_end: f64,
+    /// Its chapters, in file order.
+    pub chapters: Vec<Chapter>,
     /// Streams that are left out, each with the reason.
     pub skipped: Vec<String>,
+}
+
+/// A part of a film with a name of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Chapter {
+    /// When it begins, in seconds.
+    pub start: f64,
+    /// When it ends.
+    pub end: f64,
+    /// What it is called; may be empty.
+    pub title: String,
 }
 
 impl Media {

@@ -65,8 +65,8 @@ pub struct Input<'a> {
     pub video: &'a Video,
     /// Where the decoder starts.
     pub entry: Entry,
-    /// The renditions to make: the first and the one behind the last.
-    pub wanted: (usize, usize),
+    /// The numbers of the renditions to make, in order.
+    pub wanted: &'a [usize],
 }
 
 /// Which run over a piece this is.
@@ -114,8 +114,8 @@ pub fn piece(
     let Input { video, wanted, .. } = input;
     let mut arguments = decoding(input, plan, piece, settings);
     arguments.push("-filter_complex".into());
-    arguments.push(filter::graph(video, &plan.grid, piece, plan.start, (&plan.video, *wanted)).into());
-    for (number, rendition) in plan.video.iter().enumerate().take(wanted.1).skip(wanted.0) {
+    arguments.push(filter::graph(video, &plan.grid, piece, plan.start, (&plan.video, wanted)).into());
+    for (number, rendition) in plan.video.iter().enumerate().filter(|(number, _)| wanted.contains(number)) {
         arguments.extend(words(&format!("-map [v{number}] -fps_mode passthrough")));
         if pass == Pass::Look {
             arguments.extend(words("-an -sn -dn -f null -"));
@@ -175,9 +175,9 @@ pub fn measure(
 ) -> Vec<OsString> {
     let (mut arguments, wanted) = (decoding(input, plan, piece, settings), input.wanted);
     let mut graph = filter::graph(input.video, &plan.grid, piece, plan.start, (&plan.video, wanted));
-    for number in wanted.0..wanted.1 {
+    for (made, &number) in (1..).zip(wanted) {
         arguments.extend(reading(&video_output(folder, piece, number)));
-        let (filter, made) = (metric.filter(), number - wanted.0 + 1);
+        let filter = metric.filter();
         let threads = if metric == Metric::Vmaf { "=n_threads=1" } else { "" };
         // Both sides are counted picture by picture, whatever their clocks say.
         write!(
@@ -189,7 +189,7 @@ pub fn measure(
     }
     arguments.extend(words("-filter_complex_threads 1 -filter_complex"));
     arguments.push(graph.into());
-    for number in wanted.0..wanted.1 {
+    for number in wanted {
         arguments.extend(words(&format!("-map [q{number}] -an -sn -dn -f null -")));
     }
     arguments
@@ -507,9 +507,9 @@ mod tests {
     fn of(media: &crate::model::media::Media, source: &'static str, number: u64, pass: Pass) -> String {
         let plan = hls::plan(media, &settings()).unwrap();
         let video = media.video.as_ref().unwrap();
-        let wanted = (0, plan.video.len());
-        let input =
-            Input { source: Path::new(source), container: &media.container, video, entry: Entry::KeyFrame, wanted };
+        let wanted: Vec<usize> = (0..plan.video.len()).collect();
+        let (container, entry) = (&media.container, Entry::KeyFrame);
+        let input = Input { source: Path::new(source), container, video, entry, wanted: &wanted };
         let pieces = pieces(&plan, &video.timeline, &plan.grid.chunk(number), &settings());
         line(&piece(&input, &plan, (&pieces[0], pass), &settings(), Path::new("/w")))
     }
@@ -531,7 +531,7 @@ mod tests {
         let plan = hls::plan(&media, &settings).unwrap();
         let part = Piece { chunk: 1, number: 0, first_frame: 150, frames: 100, key_frames: vec![0, 50] };
         let video = media.video.as_ref().unwrap();
-        let input = Input { source: Path::new("/s"), container: "mov", video, entry: Entry::KeyFrame, wanted: (0, 2) };
+        let input = Input { source: Path::new("/s"), container: "mov", video, entry: Entry::KeyFrame, wanted: &[0, 1] };
         let text = line(&piece(&input, &plan, (&part, Pass::Only), &settings, Path::new("/w")));
         assert!(text.contains("-c:v libx265 -threads 1") && text.contains("-tag:v hvc1"), "{text}");
         assert!(text.contains("-c:v libsvtav1 ") && text.contains("-g 50 -svtav1-params lp=1"), "{text}");

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::model::media::{DynamicRange, Video};
 use crate::plan::grid::Grid;
-use crate::plan::ladder::Rendition;
+use crate::plan::ladder::{Rendition, Size};
 use crate::plan::piece::Piece;
 
 /// Primaries of SDR that are wider than BT.709's: what they mean by red is another red.
@@ -19,7 +19,7 @@ const WHITE: f64 = 203.0;
 const BRIGHTEST: f64 = 1000.0;
 
 /// The graph for one piece; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`,
-/// as far as they are in `wanted`, a first and the one behind the last.
+/// as far as their numbers are in `wanted`.
 ///
 /// `start` is the source's time of frame 0. The grid makes time stamps plain
 /// frame numbers: `setpts=N` after `fps`, whatever the source's stamps were.
@@ -28,7 +28,7 @@ pub fn graph(
     grid: &Grid,
     piece: &Piece,
     start: f64,
-    (renditions, wanted): (&[Rendition], (usize, usize)),
+    (renditions, wanted): (&[Rendition], &[usize]),
 ) -> String {
     let begin = start + grid.rate.seconds(piece.first_frame);
     // Sound may go on after the picture: a chunk there shows the last one, which `fps` must not drop.
@@ -72,53 +72,104 @@ fn upright(video: &Video) -> &'static str {
     }
 }
 
-/// A chain of scalers for SDR and one for HDR, as far as they are wanted. Each begins with the largest of its
-/// renditions, so that what is made of one does not depend on which others are.
-fn cascade(video: &Video, renditions: &[Rendition], wanted: (usize, usize)) -> String {
-    let members = |hdr: bool| {
-        let of_range =
-            |number: &usize| renditions.get(*number).is_some_and(|one| (one.range != DynamicRange::Sdr) == hdr);
-        let mut members: Vec<usize> = (0..wanted.1).filter(of_range).collect();
-        let used = members.iter().rposition(|number| *number >= wanted.0).map_or(0, |last| last + 1);
-        members.truncate(used);
-        members
-    };
-    let (sdr, hdr) = (members(false), members(true));
-    if sdr.is_empty() || hdr.is_empty() {
-        return chain(video, renditions, &[sdr, hdr].concat(), wanted.0);
-    }
-    let chain = |members: &[usize]| chain(video, renditions, members, wanted.0);
-    format!(",split=2[sdr][hdr];[sdr]null{};[hdr]null{}", chain(&sdr), chain(&hdr))
+/// The scalers that lead to the wanted renditions. All of them go their own way from size to size
+/// ([`Rendition::through`]), so that what is made of one does not depend on which others are; what
+/// two ways have in common is done once.
+fn cascade(video: &Video, renditions: &[Rendition], wanted: &[usize]) -> String {
+    let way = |&number: &usize| renditions.get(number).map(|rendition| Way { number, rendition });
+    let ways: Vec<Way<'_>> = wanted.iter().filter_map(way).collect();
+    let mut branches = Branches { video, text: String::new(), count: 0 };
+    branches.spread(0, &ways);
+    branches.text
 }
 
-fn chain(video: &Video, renditions: &[Rendition], members: &[usize], first: usize) -> String {
-    let mut text = String::new();
-    let mut before = None;
-    for &number in members {
-        let Some(rendition) = renditions.get(number) else { continue };
-        let Rendition { width, height, .. } = rendition;
-        match before {
-            None => text.push_str(&first_scale(video, rendition)),
-            Some(before) => write!(text, ";[b{before}]scale={width}:{height}:flags=bicubic")
-                .expect("writing to a string cannot fail"),
+/// The way to one rendition.
+#[derive(Clone, Copy)]
+struct Way<'a> {
+    number: usize,
+    rendition: &'a Rendition,
+}
+
+impl Way<'_> {
+    /// The size after so many others.
+    fn size(&self, step: usize) -> Size {
+        let Rendition { width, height, through, .. } = self.rendition;
+        through.get(step).copied().unwrap_or((*width, *height))
+    }
+
+    fn ends_after(&self, steps: usize) -> bool {
+        self.rendition.through.len() + 1 == steps
+    }
+
+    /// Whether both take the same step; the first also makes the colours.
+    fn goes_with(&self, other: &Self, step: usize) -> bool {
+        self.size(step) == other.size(step) && (step > 0 || self.rendition.range == other.rendition.range)
+    }
+}
+
+/// A graph that is being written.
+struct Branches<'a> {
+    video: &'a Video,
+    text: String,
+    count: usize,
+}
+
+impl Branches<'_> {
+    /// Goes on after `steps`, to all the `ways` that are one up to there.
+    fn spread(&mut self, steps: usize, ways: &[Way<'_>]) {
+        let (here, on): (Vec<Way<'_>>, Vec<Way<'_>>) = ways.iter().partition(|way| way.ends_after(steps));
+        let mut groups: Vec<Vec<Way<'_>>> = Vec::new();
+        for way in on {
+            match groups.iter_mut().find(|group| group.first().is_some_and(|first| first.goes_with(&way, steps))) {
+                Some(group) => group.push(way),
+                None => groups.push(vec![way]),
+            }
         }
-        text.push_str(",setsar=1");
-        let outputs = match (number >= first, members.last() != Some(&number)) {
-            (true, true) => format!(",split=2[v{number}][b{number}]"),
-            (true, false) => format!("[v{number}]"),
-            (false, _) => format!("[b{number}]"),
-        };
-        text.push_str(&outputs);
-        before = Some(number);
+        if let ([], [only]) = (&here[..], &groups[..]) {
+            self.text.push(',');
+            self.step(steps, only);
+            return;
+        }
+        let first = self.count;
+        self.count += groups.len();
+        let outputs = here.len() + groups.len();
+        if outputs > 1 {
+            self.put(format_args!(",split={outputs}"));
+        }
+        for way in here {
+            self.put(format_args!("[v{}]", way.number));
+        }
+        for number in first..self.count {
+            self.put(format_args!("[b{number}]"));
+        }
+        for (number, group) in (first..).zip(&groups) {
+            self.put(format_args!(";[b{number}]"));
+            self.step(steps, group);
+        }
     }
-    text
+
+    fn step(&mut self, steps: usize, group: &[Way<'_>]) {
+        let Some(first) = group.first() else { return };
+        let size = first.size(steps);
+        if steps == 0 {
+            let scale = first_scale(self.video, first.rendition.range, size);
+            self.text.push_str(scale.trim_start_matches(','));
+        } else {
+            self.put(format_args!("scale={}:{}:flags=bicubic", size.0, size.1));
+        }
+        self.text.push_str(",setsar=1");
+        self.spread(steps + 1, group);
+    }
+
+    fn put(&mut self, text: std::fmt::Arguments<'_>) {
+        self.text.write_fmt(text).expect("writing to a string cannot fail");
+    }
 }
 
-fn first_scale(video: &Video, rendition: &Rendition) -> String {
-    let Rendition { width, height, range, .. } = rendition;
+fn first_scale(video: &Video, range: DynamicRange, (width, height): Size) -> String {
     match range {
-        DynamicRange::Sdr => to_sdr(video, *width, *height),
-        DynamicRange::Pq | DynamicRange::Hlg => in_hdr(video, *width, *height, range.transfer().0),
+        DynamicRange::Sdr => to_sdr(video, width, height),
+        DynamicRange::Pq | DynamicRange::Hlg => in_hdr(video, width, height, range.transfer().0),
     }
 }
 
@@ -230,7 +281,7 @@ mod tests {
             let renditions =
                 ladder::ladder(video, &ladder::tests::rungs(), &[Codec::H264, Codec::Hevc][..codecs], true);
             let piece = Piece { chunk: 1, number: 0, first_frame: 150, frames: 150, key_frames: vec![0] };
-            graph(video, &grid, &piece, 0.5, (&renditions, (0, renditions.len())))
+            graph(video, &grid, &piece, 0.5, (&renditions, &(0..renditions.len()).collect::<Vec<_>>()))
         }
     }
 
@@ -243,6 +294,24 @@ mod tests {
              scale=1280:720:flags=bicubic:in_color_matrix=bt709:out_color_matrix=bt709:in_range=tv:out_range=tv,\
              format=yuv420p,setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709,\
              setsar=1,split=2[v0][b0];[b0]scale=640:360:flags=bicubic,setsar=1[v1]"
+        );
+    }
+
+    #[test]
+    fn ways_part_where_they_differ() {
+        let video = ladder::tests::video(1280, 720);
+        let mut renditions = ladder::ladder(&video, &ladder::tests::rungs(), &[Codec::H264], true);
+        let cascade = |renditions: &[Rendition], wanted: &[usize]| {
+            cascade(&video, renditions, wanted)
+                .replace(first_scale(&video, DynamicRange::Sdr, (1280, 720)).as_str(), ",A")
+        };
+        assert_eq!(cascade(&renditions, &[0]), ",A,setsar=1[v0]");
+        assert_eq!(cascade(&renditions, &[1]), ",A,setsar=1,scale=640:360:flags=bicubic,setsar=1[v1]");
+        renditions[1].through.clear();
+        let text = cascade(&renditions, &[0, 1]);
+        assert!(
+            text.starts_with(",split=2[b0][b1];[b0]scale=1280:720:") && text.contains("[v0];[b1]scale=640:360:"),
+            "{text}"
         );
     }
 
@@ -260,13 +329,10 @@ mod tests {
         assert!(graph.contains("color_primaries=bt2020:") && graph.contains("peak=4.926"), "{graph}");
         assert!(graph.contains("bwdif"), "{graph}");
         let both = graph_in(&hdr, 2);
-        assert!(
-            both.contains(",split=2[sdr][hdr];[sdr]null,scale=1920:1080:") && both.contains("peak=4.926"),
-            "{both}"
-        );
-        let kept = ";[hdr]null,scale=1920:1080:flags=bicubic:in_color_matrix=bt2020:out_color_matrix=bt2020:\
+        assert!(both.contains(",split=2[b0][b1];[b0]scale=1920:1080:") && both.contains("peak=4.926"), "{both}");
+        let kept = ";[b1]scale=1920:1080:flags=bicubic:in_color_matrix=bt2020:out_color_matrix=bt2020:\
                     in_range=tv:out_range=tv,format=yuv420p10le,setparams=range=tv:color_primaries=bt2020:\
-                    color_trc=smpte2084:colorspace=bt2020nc,setsar=1,split=2[v1][b1];[b1]scale=1280:720:flags=bicubic";
+                    color_trc=smpte2084:colorspace=bt2020nc,setsar=1,split=2[v1][b4];[b4]scale=1280:720:flags=bicubic";
         assert!(both.contains(kept), "{both}");
     }
 

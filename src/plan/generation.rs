@@ -8,7 +8,7 @@ use crate::plan::language::Wanted;
 use crate::plan::settings::{Codec, Container, HlsSettings, Method};
 
 /// Raised whenever the same plan would give other bytes than before.
-const FORMAT: &str = "forebay-hls-4";
+pub(super) const FORMAT: &str = "forebay-hls-4";
 
 /// A digest of the settings that shape a package, for "was this made with the same settings?".
 pub fn settings_digest(settings: &HlsSettings) -> String {
@@ -67,11 +67,33 @@ pub fn settings_digest(settings: &HlsSettings) -> String {
     hex::encode(Sha256::digest(text.as_bytes()))
 }
 
-/// The generation's name: 20 hex digits. `beside` is a digest of the subtitles that lie beside the source.
-pub fn name(source_sha256: &str, beside: Option<&str>, settings: &HlsSettings, ffmpeg_version: &str) -> String {
-    let mut text = format!("{source_sha256}\n{}\nffmpeg {ffmpeg_version}\n", settings_digest(settings));
+/// What a package is made of, besides its settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin<'a> {
+    /// SHA-256 of the source, in hex.
+    pub source: &'a str,
+    /// Digest of the subtitles that lie beside the source, if any do.
+    pub beside: Option<&'a str>,
+    /// The version of the encoder.
+    pub ffmpeg: &'a str,
+    /// What packages of such sources did not have from the first version on, such as `chapters`.
+    pub extras: &'a [&'a str],
+    /// What is kept of an earlier package and would come out otherwise now ([`super::ladder::lineage`]).
+    pub lineage: Option<&'a str>,
+}
+
+/// The generation's name: 20 hex digits.
+pub fn name(origin: &Origin<'_>, settings: &HlsSettings) -> String {
+    let Origin { source, beside, ffmpeg, extras, lineage } = origin;
+    let mut text = format!("{source}\n{}\nffmpeg {ffmpeg}\n", settings_digest(settings));
     if let Some(beside) = beside {
         text.extend(["beside ", beside, "\n"]);
+    }
+    for extra in *extras {
+        text.extend([extra, "\n"]);
+    }
+    if let Some(lineage) = lineage {
+        text.extend(["kept\n", lineage]);
     }
     let mut name = hex::encode(Sha256::digest(text.as_bytes()));
     name.truncate(20);
@@ -79,7 +101,7 @@ pub fn name(source_sha256: &str, beside: Option<&str>, settings: &HlsSettings, f
 }
 
 /// Tells two master keys apart without telling anything of either.
-fn fingerprint(key: &Secret) -> String {
+pub(super) fn fingerprint(key: &Secret) -> String {
     let mut hash = Sha256::new_with_prefix(b"forebay key fingerprint\n");
     hash.update(key.expose());
     hex::encode(&hash.finalize()[..8])
@@ -93,11 +115,18 @@ mod tests {
 
     #[test]
     fn what_changes_bytes_changes_the_name() {
-        let plain = name("abc", None, &settings(), "5.1.9");
-        assert_eq!(plain, name("abc", None, &settings(), "5.1.9"));
-        assert_ne!(plain, name("abd", None, &settings(), "5.1.9"));
-        assert_ne!(plain, name("abc", None, &settings(), "8.1"));
-        assert_ne!(plain, name("abc", Some("def"), &settings(), "5.1.9"));
+        let origin = Origin { source: "abc", beside: None, ffmpeg: "5.1.9", extras: &[], lineage: None };
+        let plain = name(&origin, &settings());
+        assert_eq!(plain, name(&origin, &settings()));
+        for other in [
+            Origin { source: "abd", ..origin },
+            Origin { beside: Some("def"), ..origin },
+            Origin { ffmpeg: "8.1", ..origin },
+            Origin { extras: &["chapters"], ..origin },
+            Origin { lineage: Some("360p through [(1280, 720)]\n"), ..origin },
+        ] {
+            assert_ne!(plain, name(&other, &settings()));
+        }
         let encrypted = |key: u8| HlsSettings {
             encryption: Some(Encryption {
                 method: Method::Aes128,
@@ -107,7 +136,7 @@ mod tests {
             }),
             ..settings()
         };
-        assert_ne!(name("abc", None, &encrypted(1), "5.1.9"), name("abc", None, &encrypted(2), "5.1.9"));
+        assert_ne!(name(&origin, &encrypted(1)), name(&origin, &encrypted(2)));
         for other in [
             HlsSettings { container: Container::Fmp4, ..settings() },
             HlsSettings { dash: true, ..settings() },
@@ -119,7 +148,7 @@ mod tests {
             HlsSettings { storyboard: true, ..settings() },
             HlsSettings { codecs: vec![Codec::H264, Codec::Hevc], ..settings() },
         ] {
-            assert_ne!(plain, name("abc", None, &other, "5.1.9"));
+            assert_ne!(plain, name(&origin, &other));
         }
     }
 }

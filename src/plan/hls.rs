@@ -5,6 +5,7 @@ use crate::model::media::{Audio, Media, Video};
 use crate::model::rational::Rational;
 use crate::plan::audio::{AudioRendition, FRAME_SAMPLES, SAMPLE_RATE, renditions};
 use crate::plan::budget;
+use crate::plan::chapter;
 use crate::plan::copy::{self, Top};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, ladder, upright_size};
@@ -75,11 +76,12 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let rate = media.video.as_ref().map_or(SOUND_RATE, output_rate);
     let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
     let headers = u64::from(settings.container == Container::Fmp4);
+    let chapters = if chapter::chapters(&media.chapters, start, grid.seconds()).is_empty() { 0 } else { 2 };
     let audio = renditions(&media.audio, &settings.audio);
     let subtitles = subtitle::renditions(&media.text, &settings.subtitles);
     let Some(picture) = &media.video else {
         let top = Top::Encoded { because: "there is no picture".into() };
-        let (video, shares, extras) = (Vec::new(), Vec::new(), u64::from(settings.dash));
+        let (video, shares, extras) = (Vec::new(), Vec::new(), dash(settings, subtitles.len()) + chapters);
         return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras, warnings });
     };
     let video = ladder(picture, &settings.rungs, &settings.codecs, settings.keep_hdr);
@@ -93,7 +95,7 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     };
     let shares = budget::shares(&picture.timeline, &grid, start);
     let mut plan = HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras: 0, warnings };
-    plan.extras = extras(&plan, settings);
+    plan.extras = extras(&plan, settings) + chapters;
     Ok(plan)
 }
 
@@ -138,7 +140,12 @@ fn span(media: &Media) -> Option<(f64, f64)> {
 fn extras(plan: &HlsPlan, settings: &HlsSettings) -> u64 {
     let i_frames = if settings.i_frames { plan.video.len() as u64 } else { 0 };
     let storyboard = if settings.storyboard { picture::storyboard(plan).sheets() + 1 } else { 0 };
-    u64::from(settings.dash) + i_frames + u64::from(settings.poster) + storyboard
+    dash(settings, plan.subtitles.len()) + i_frames + u64::from(settings.poster) + storyboard
+}
+
+/// What DASH takes: its manifest, and the whole text of every track.
+fn dash(settings: &HlsSettings, texts: usize) -> u64 {
+    if settings.dash { 1 + texts as u64 } else { 0 }
 }
 
 impl HlsPlan {
@@ -155,13 +162,16 @@ impl HlsPlan {
         renditions * (self.grid.segments() + 1 + self.headers) + texts + self.extras + 2
     }
 
-    /// One line for people: `1080p 720p 360p + audio-eng`.
-    pub fn summary(&self) -> String {
-        let rungs = self.video.iter().enumerate().map(|(number, one)| {
-            if number < self.first_encoded() { format!("{} (copied)", one.name) } else { one.name.clone() }
-        });
-        let tracks = self.audio.iter().map(|one| one.folder.as_str());
-        let (rungs, tracks): (Vec<String>, Vec<&str>) = (rungs.collect(), tracks.collect());
+    /// One line for people: `1080p 720p 360p + audio-eng`. What is `kept` of an earlier package says so.
+    pub fn summary(&self, kept: &dyn Fn(&str) -> bool) -> String {
+        let said = |name: &str, copied: bool| match (kept(name), copied) {
+            (true, _) => format!("{name} (kept)"),
+            (false, true) => format!("{name} (copied)"),
+            (false, false) => name.to_owned(),
+        };
+        let rungs = self.video.iter().enumerate().map(|(number, one)| said(&one.name, number < self.first_encoded()));
+        let tracks = self.audio.iter().map(|one| said(&one.folder, false));
+        let (rungs, tracks): (Vec<String>, Vec<String>) = (rungs.collect(), tracks.collect());
         if rungs.is_empty() {
             return format!("{} (no picture)", tracks.join(" "));
         }
@@ -310,6 +320,7 @@ pub(crate) mod tests {
             audio: Vec::new(),
             text: Vec::new(),
             other_end: 0.0,
+            chapters: Vec::new(),
             skipped: Vec::new(),
         }
     }
@@ -318,7 +329,7 @@ pub(crate) mod tests {
     fn a_whole_source_is_planned() {
         let plan = plan(&media(10.0, |_| true), &settings()).unwrap();
         assert_eq!(
-            (plan.grid.frames, plan.grid.segments(), plan.summary().as_str()),
+            (plan.grid.frames, plan.grid.segments(), plan.summary(&|_| false).as_str()),
             (250, 2, "1080p 720p 360p (no sound)")
         );
     }
@@ -363,7 +374,7 @@ pub(crate) mod tests {
         let podcast = Media { video: None, audio: vec![Audio { end: 10.0, ..track }], ..media(10.0, |_| true) };
         let plan = plan(&podcast, &settings()).unwrap();
         assert_eq!((plan.grid.longest_segment(), plan.grid.segments(), plan.objects()), (281, 2, 5));
-        assert_eq!(plan.summary(), "audio-eng (no picture)");
+        assert_eq!(plan.summary(&|_| false), "audio-eng (no picture)");
         let cut = Media { declared_seconds: Some(20.0), ..podcast };
         assert!(super::plan(&cut, &settings()).unwrap_err().what.contains("cut short"));
     }

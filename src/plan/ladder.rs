@@ -24,7 +24,12 @@ pub struct Rendition {
     pub crf: f64,
     /// Cap of the bitrate in kb/s.
     pub max_kbps: u32,
+    /// The larger sizes that the picture is brought to on its way to this one, largest first.
+    pub through: Vec<Size>,
 }
+
+/// Width and height in pixels.
+pub type Size = (u32, u32);
 
 /// Size of the picture as it is to be seen: square pixels, upright.
 pub fn upright_size(video: &Video) -> (f64, f64) {
@@ -49,7 +54,39 @@ pub fn ladder(video: &Video, rungs: &[Rung], codecs: &[Codec], keep_hdr: bool) -
     let in_range = |codec: &Codec| (*codec, if is_kept(*codec) { range } else { DynamicRange::Sdr });
     let mut kinds: Vec<(Codec, DynamicRange)> = codecs.iter().map(in_range).collect();
     kinds.extend(sdr.map(|codec| (*codec, DynamicRange::Sdr)));
-    sizes(video, rungs).iter().flat_map(|one| kinds.iter().map(|kind| one.of_kind(*kind))).collect()
+    let mut renditions: Vec<Rendition> =
+        sizes(video, rungs).iter().flat_map(|one| kinds.iter().map(|kind| one.of_kind(*kind))).collect();
+    for number in 0..renditions.len() {
+        let through = cascade(&renditions, number);
+        if let Some(rendition) = renditions.get_mut(number) {
+            rendition.through = through;
+        }
+    }
+    renditions
+}
+
+/// The sizes above that of a rendition, in SDR or in HDR as it is: every size is made of the one before.
+fn cascade(renditions: &[Rendition], number: usize) -> Vec<Size> {
+    let Some((one, above)) = renditions.get(..=number).and_then(<[Rendition]>::split_last) else { return Vec::new() };
+    let is_sdr = |rendition: &Rendition| rendition.range == DynamicRange::Sdr;
+    let alike = above.iter().filter(|larger| is_sdr(larger) == is_sdr(one));
+    let mut sizes: Vec<Size> = alike.map(|larger| (larger.width, larger.height)).collect();
+    sizes.dedup();
+    sizes.retain(|size| *size != (one.width, one.height));
+    sizes
+}
+
+/// Says which renditions are not made as this ladder alone would make them, if any are: they are those
+/// of an earlier, shorter ladder.
+pub fn lineage(renditions: &[Rendition]) -> Option<String> {
+    let other = |(number, one): &(usize, &Rendition)| one.through != cascade(renditions, *number);
+    let others: Vec<String> = renditions
+        .iter()
+        .enumerate()
+        .filter(other)
+        .map(|(_, one)| format!("{} through {:?}\n", one.name, one.through))
+        .collect();
+    if others.is_empty() { None } else { Some(others.concat()) }
 }
 
 impl Rendition {
@@ -108,6 +145,7 @@ fn rendition(video: &Video, rung: &Rung, factor: f64) -> Rendition {
         height: even(height * factor, height),
         crf: rung.crf,
         max_kbps: rung.max_kbps,
+        through: Vec::new(),
     }
 }
 
@@ -219,6 +257,19 @@ pub(crate) mod tests {
                 ("360p-hevc", Codec::Hevc, 378)
             ]
         );
+    }
+
+    #[test]
+    fn a_rendition_is_made_of_the_larger_ones_of_its_kind() {
+        let hdr = Video { transfer: Some("smpte2084".into()), ..video(1920, 1080) };
+        let mut made = ladder(&hdr, &rungs(), &[Codec::H264, Codec::Hevc], true);
+        let last = |made: &[Rendition]| made.iter().rev().take(2).map(|one| one.through.clone()).collect::<Vec<_>>();
+        assert_eq!(last(&made), [vec![(1920, 1080), (1280, 720)], vec![(1920, 1080), (1280, 720)]]);
+        assert_eq!(lineage(&made), None);
+        let of_one_size = ladder(&video(640, 360), &rungs(), &[Codec::H264, Codec::Hevc], true);
+        assert!(of_one_size.iter().all(|one| one.through.is_empty()));
+        made[5].through = vec![(1280, 720)];
+        assert_eq!(lineage(&made).as_deref(), Some("360p-hevc-hdr through [(1280, 720)]\n"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod audio;
 pub mod budget;
+pub mod chapter;
 pub mod copy;
 pub mod decoded;
 pub mod encode;
@@ -22,6 +23,7 @@ pub mod picture;
 pub mod piece;
 pub mod quality;
 pub mod rate;
+pub mod recipe;
 pub mod settings;
 pub mod sidecar;
 pub mod subtitle;

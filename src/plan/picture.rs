@@ -140,7 +140,7 @@ fn deinterlaced(video: &Video) -> &'static str {
 fn still(video: &Video, (width, height): (u32, u32)) -> String {
     let name = String::new();
     let (codec, range) = (Codec::H264, DynamicRange::Sdr);
-    let rendition = Rendition { name, codec, range, width, height, crf: 0.0, max_kbps: 0 };
+    let rendition = Rendition { name, codec, range, width, height, crf: 0.0, max_kbps: 0, through: Vec::new() };
     let upright = filter::set_upright(video, &rendition);
     format!("{upright},scale=in_color_matrix=bt709:out_color_matrix=bt601:in_range=tv:out_range=pc,format=yuvj420p")
 }

@@ -56,7 +56,7 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// What is kept of a finished chunk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
     /// Codec string of each rendition in it, by folder; all chunks must agree.
     pub codecs: Vec<(String, String)>,

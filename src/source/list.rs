@@ -16,7 +16,7 @@ use std::io::{self, BufRead, BufReader, Read as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use crate::model::failure::Failure;
+use crate::model::failure::{Class, Failure};
 use crate::model::item::{Item, Locator};
 use crate::storage::open::Stores;
 
@@ -32,6 +32,15 @@ pub struct BadLine {
     pub place: String,
     /// What is wrong with it, one line.
     pub message: String,
+    /// Who has to act: the line is wrong, or its store cannot be asked.
+    pub class: Class,
+}
+
+impl BadLine {
+    /// The same as any other failure.
+    pub fn failure(&self) -> Failure {
+        Failure { class: self.class, what: self.message.clone(), hint: None }
+    }
 }
 
 impl fmt::Display for BadLine {
@@ -177,11 +186,14 @@ impl<'a> Reader<'a> {
             found.extend(place::expand(draft, self.stores).await);
         }
         for draft in found {
-            let entry = draft.and_then(|item| self.first_time(place, item));
-            if let Err(message) = &entry {
-                tracing::debug!(place, message, "bad line");
+            let entry = draft.and_then(|item| self.first_time(place, item).map_err(Failure::permanent));
+            if let Err(failure) = &entry {
+                tracing::debug!(place, %failure, "bad line");
             }
-            self.entries.push(entry.map_err(|message| BadLine { place: place.to_owned(), message }));
+            self.entries.push(entry.map_err(|failure| {
+                let (place, message) = (place.to_owned(), entry::said(&failure));
+                BadLine { place, message, class: failure.class }
+            }));
         }
     }
 

@@ -7,8 +7,15 @@ use crate::model::failure::Failure;
 use crate::model::id;
 
 /// Kinds of places and what stands before their `://`.
-const KINDS: &[(&str, &str)] =
-    &[("s3", "s3"), ("swift", "swift"), ("gs", "gs"), ("webdav", "webdav"), ("webdavs", "webdav"), ("sftp", "sftp")];
+const KINDS: &[(&str, &str)] = &[
+    ("s3", "s3"),
+    ("swift", "swift"),
+    ("gs", "gs"),
+    ("az", "az"),
+    ("webdav", "webdav"),
+    ("webdavs", "webdav"),
+    ("sftp", "sftp"),
+];
 
 /// Whether a text begins as the address of a kind of place does.
 pub(super) fn has_kind(text: &str) -> bool {
@@ -60,7 +67,7 @@ fn url(scheme: &str, rest: &str) -> Result<Address, Failure> {
     let (first, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     match *kind {
         "s3" | "gs" => fields.set("bucket", first),
-        "swift" => fields.set("container", first),
+        "swift" | "az" => fields.set("container", first),
         "sftp" => {
             let (user, host) = first.rsplit_once('@').unwrap_or(("", first));
             refuse_password(if user.contains([':', '@']) { first } else { host })?;
@@ -119,6 +126,14 @@ pub(super) fn fill(fields: &mut Fields, environment: Environment<'_>) {
             ("key-file", &["SFTP_KEY_FILE"]),
             ("passphrase", &["SFTP_PASSPHRASE"]),
             ("home", &["HOME"]),
+        ],
+        // One account's key is of no use at another one.
+        "az" if fields.get("account").is_some() || fields.get("endpoint").is_some() => &[],
+        "az" => &[
+            ("connection-string", &["AZURE_STORAGE_CONNECTION_STRING"]),
+            ("account", &["AZURE_STORAGE_ACCOUNT"]),
+            ("key", &["AZURE_STORAGE_KEY"]),
+            ("sas", &["AZURE_STORAGE_SAS_TOKEN"]),
         ],
         "webdav" => &[("user", &["WEBDAV_USER"]), ("password", &["WEBDAV_PASSWORD"]), ("token", &["WEBDAV_TOKEN"])],
         _ => &[],

@@ -20,10 +20,13 @@ pub mod error;
 pub mod folder;
 pub mod open;
 pub mod options;
+pub mod outage;
 pub mod patience;
 pub mod store;
 
 mod address;
+#[cfg(feature = "stores")]
+mod az;
 mod mount;
 #[cfg(feature = "stores")]
 mod s3;

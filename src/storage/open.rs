@@ -9,6 +9,7 @@ use super::Storage;
 use super::address::{self, Address};
 use super::folder::Folder;
 use super::options::Fields;
+use super::outage::Outages;
 use super::store::{Store, StoreSettings};
 use crate::model::failure::Failure;
 use crate::scratch::file::Privacy;
@@ -24,6 +25,8 @@ pub struct Stores {
     pub named: BTreeMap<String, Fields>,
     /// The environment.
     pub variables: Variables,
+    /// Which of the stores that were opened here, or by a clone, fail right now.
+    pub outages: Outages,
 }
 
 /// How HTTP stores are spoken to.
@@ -72,7 +75,7 @@ impl Stores {
         let rules = Rules { most: 4, tries: 2, longest_wait: second, patience: second };
         let settings = StoreSettings { rules, part_bytes: 5 << 20, parts_at_once: 1 };
         let wire = WireSettings { connect_timeout: second, stall: second, user_agent: String::new(), ca_bundle: None };
-        Self { settings, wire, named: BTreeMap::new(), variables: Variables::default() }
+        Self { settings, wire, named: BTreeMap::new(), variables: Variables::default(), outages: Outages::default() }
     }
 
     /// Opens the store at `address`. `privacy` is for what is written there. Asks nobody anything.
@@ -91,7 +94,7 @@ impl Stores {
         };
         address::fill(&mut fields, &|name| self.variables.get(name));
         let storage = self.place(&fields, &prefix, privacy)?;
-        Ok(Store::new(storage, self.settings))
+        Ok(Store::new(storage, self.settings, &self.outages))
     }
 
     /// Opens the store at `address` for nothing but reading.
@@ -119,13 +122,14 @@ impl Stores {
             let what = format!("`{}` should be a mounted share and is not", point.display());
             return Err(Failure::environment(what).hint(format!("mount it: mount {}", point.display())));
         }
-        Ok(Store::new(Box::new(folder), self.settings))
+        Ok(Store::new(Box::new(folder), self.settings, &self.outages))
     }
 
     #[cfg(feature = "stores")]
     fn place(&self, fields: &Fields, prefix: &str, _privacy: Privacy) -> Result<Box<dyn Storage>, Failure> {
         Ok(match fields.kind() {
             "s3" | "gs" => Box::new(super::s3::S3::new(fields, prefix, &self.wire)?),
+            "az" => Box::new(super::az::Az::new(fields, prefix, &self.wire)?),
             "swift" => Box::new(super::swift::Swift::new(fields, prefix, &self.wire)?),
             "webdav" => Box::new(super::webdav::WebDav::new(fields, prefix, &self.wire)?),
             #[cfg(feature = "sftp")]

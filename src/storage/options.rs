@@ -7,8 +7,17 @@ use std::fmt;
 use crate::model::failure::Failure;
 
 /// Fields whose values are never shown.
-pub const SECRETS: &[&str] =
-    &["secret-key", "session-token", "password", "passphrase", "application-credential-secret", "token", "key", "sas"];
+pub const SECRETS: &[&str] = &[
+    "secret-key",
+    "session-token",
+    "password",
+    "passphrase",
+    "application-credential-secret",
+    "token",
+    "key",
+    "sas",
+    "connection-string",
+];
 
 /// Looks up a variable of the environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::error::{Kind, StorageError};
+use super::outage::Watch;
 use crate::model::fault;
 
 /// What a failure costs of the budget is one; a success brings this much. At
@@ -46,6 +47,7 @@ pub struct Rules {
 pub(super) struct Patience {
     rules: Rules,
     place: String,
+    watch: Watch,
     state: Mutex<State>,
     changed: Notify,
 }
@@ -56,6 +58,8 @@ struct State {
     budget: f64,
     halved: Instant,
     worked: bool,
+    /// The last answer was none.
+    failing: bool,
     down: Option<Down>,
 }
 
@@ -82,11 +86,12 @@ enum Next<'a> {
 }
 
 impl Patience {
-    pub(super) fn new(rules: Rules, place: String) -> Self {
+    pub(super) fn new(rules: Rules, place: String, watch: Watch) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
         let limit = rules.most.max(1) as f64;
-        let state = State { limit, running: 0, budget: BUDGET, halved: Instant::now(), worked: false, down: None };
-        Self { rules, place, state: Mutex::new(state), changed: Notify::new() }
+        let (halved, worked, failing) = (Instant::now(), false, false);
+        let state = State { limit, running: 0, budget: BUDGET, halved, worked, failing, down: None };
+        Self { rules, place, watch, state: Mutex::new(state), changed: Notify::new() }
     }
 
     /// Asks until there is an answer, or an error that will not pass.
@@ -164,6 +169,9 @@ impl Patience {
     fn answered(&self) {
         let mut state = self.lock();
         state.worked = true;
+        if std::mem::take(&mut state.failing) {
+            self.watch.answered();
+        }
         state.budget = (state.budget + EARNED).min(BUDGET);
         #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
         let most = self.rules.most as f64;
@@ -185,6 +193,8 @@ impl Patience {
             // These never were any good.
             return false;
         }
+        state.failing = true;
+        self.watch.failed(&error.what);
         let now = Instant::now();
         if error.kind == Kind::Busy && now.duration_since(state.halved) >= HALVING {
             #[expect(clippy::cast_precision_loss, reason = "a few dozen")]
@@ -246,11 +256,12 @@ impl Drop for Turn<'_> {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use super::super::outage::Outages;
     use super::*;
 
     fn patience(patience: Duration) -> Patience {
         let longest_wait = Duration::from_millis(20);
-        Patience::new(Rules { most: 8, tries: 6, longest_wait, patience }, "test".into())
+        Patience::new(Rules { most: 8, tries: 6, longest_wait, patience }, "test".into(), Outages::default().watch())
     }
 
     fn error(kind: Kind) -> StorageError {

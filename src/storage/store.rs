@@ -11,6 +11,7 @@ use tokio::sync::OnceCell;
 
 use super::body::Body;
 use super::error::{Kind, StorageError};
+use super::outage::Outages;
 use super::patience::{Patience, Rules};
 use super::{About, ByteStream, Conditions, Large, Page, Part, Parts, Reading, Stat, Storage, WHOLE, When, Written};
 
@@ -42,9 +43,9 @@ struct Inner {
 }
 
 impl Store {
-    /// Puts patience around a storage.
-    pub fn new(storage: Box<dyn Storage>, settings: StoreSettings) -> Self {
-        let patience = Patience::new(settings.rules, storage.address(""));
+    /// Puts patience around a storage, and tells `outages` when it fails.
+    pub fn new(storage: Box<dyn Storage>, settings: StoreSettings, outages: &Outages) -> Self {
+        let patience = Patience::new(settings.rules, storage.address(""), outages.watch());
         Self { inner: Arc::new(Inner { storage, patience, settings, conditions: OnceCell::new() }) }
     }
 

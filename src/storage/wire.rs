@@ -1,9 +1,10 @@
 //! HTTP as stores speak it: one request, one answer, and what went wrong in plain words.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
@@ -11,6 +12,7 @@ use jiff::fmt::rfc2822;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Body, Client, Method, Response, StatusCode, Url};
+use tokio::time::Instant;
 
 use super::error::{Kind, StorageError};
 use super::open::WireSettings;
@@ -111,23 +113,23 @@ impl Wire {
     /// Sends a request and waits for the head of the answer, whatever its status.
     pub(super) async fn send(&self, request: Request) -> Result<Response, StorageError> {
         let Request { method, url, headers, payload } = request;
-        let moved = Arc::new(AtomicU64::new(0));
+        let moved = Arc::new(Mutex::new(Instant::now()));
         let mut builder = self.client.request(method, url).headers(headers);
         builder = match payload {
             Payload::Nothing => builder,
             Payload::Bytes(bytes) if bytes.is_empty() => builder.header(CONTENT_LENGTH, 0).body(Bytes::new()),
-            Payload::Bytes(bytes) => {
-                builder.header(CONTENT_LENGTH, bytes.len()).body(counted(in_pieces(bytes), &moved))
-            }
-            Payload::Stream(stream, length) => builder.header(CONTENT_LENGTH, length).body(counted(stream, &moved)),
+            Payload::Bytes(bytes) => builder.header(CONTENT_LENGTH, bytes.len()).body(noted(in_pieces(bytes), &moved)),
+            Payload::Stream(stream, length) => builder.header(CONTENT_LENGTH, length).body(noted(stream, &moved)),
         };
         let mut answer = std::pin::pin!(builder.send());
-        let mut seen = 0;
         loop {
-            match tokio::time::timeout(self.stall, &mut answer).await {
+            let end = *moved.lock().unwrap_or_else(PoisonError::into_inner) + self.stall;
+            match tokio::time::timeout_at(end, &mut answer).await {
                 Ok(answer) => return answer.map_err(|error| self.unreachable(&error)),
-                Err(_) if moved.load(Ordering::Relaxed) == seen => return Err(self.stalled()),
-                Err(_) => seen = moved.load(Ordering::Relaxed),
+                Err(_) if *moved.lock().unwrap_or_else(PoisonError::into_inner) + self.stall <= Instant::now() => {
+                    return Err(self.stalled());
+                }
+                Err(_) => {}
             }
         }
     }
@@ -186,6 +188,8 @@ impl Wire {
 
     /// Why there is no answer.
     fn unreachable(&self, error: &reqwest::Error) -> StorageError {
+        // A query may hold a signature.
+        let url = error.url().map_or_else(|| "\0".into(), ToString::to_string);
         let mut why = Vec::new();
         let mut cause: Option<&dyn std::error::Error> = Some(error);
         while let Some(error) = cause {
@@ -193,7 +197,7 @@ impl Wire {
             if let Some(inner) = error.downcast_ref::<StorageError>() {
                 return inner.clone();
             }
-            why.push(error.to_string());
+            why.push(error.to_string().replace(&url, "the store"));
             cause = error.source();
         }
         let last = why.last().cloned().unwrap_or_default();
@@ -255,11 +259,12 @@ fn in_pieces(bytes: Bytes) -> ByteStream {
     pieces.boxed()
 }
 
-fn counted(stream: ByteStream, moved: &Arc<AtomicU64>) -> Body {
+/// A body that notes when a part of it was last taken to be sent.
+fn noted(stream: ByteStream, moved: &Arc<Mutex<Instant>>) -> Body {
     let moved = Arc::clone(moved);
     Body::wrap_stream(stream.inspect(move |piece| {
-        if let Ok(piece) = piece {
-            moved.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        if piece.is_ok() {
+            *moved.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         }
     }))
 }
@@ -349,8 +354,27 @@ pub(super) fn with_about(request: Request, about: &About, meta: &str) -> Request
     for (name, value) in &about.metadata {
         request = request.header(&format!("{meta}{name}"), value);
     }
-    let modified = about.modified.map(|time| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()));
-    request.maybe(&format!("{meta}mtime"), modified.as_deref())
+    request.maybe(&format!("{meta}mtime"), modified(about).as_deref())
+}
+
+/// When what an object holds was changed, as it is kept with the object.
+pub(super) fn modified(about: &About) -> Option<String> {
+    about.modified.map(|time| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()))
+}
+
+/// A header's value in ASCII: anything else becomes an encoded word (RFC 2047), as S3 itself shows it.
+pub(super) fn to_ascii(value: &str) -> String {
+    let plain = value.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && !value.starts_with("=?");
+    if plain && value.trim() == value { value.into() } else { format!("=?UTF-8?B?{}?=", STANDARD.encode(value)) }
+}
+
+/// The opposite of [`to_ascii`].
+pub(super) fn from_ascii(value: &str) -> String {
+    let word = value.strip_prefix("=?").and_then(|rest| rest.strip_suffix("?="));
+    let encoded =
+        word.and_then(|word| word.get(..8).filter(|head| head.eq_ignore_ascii_case("UTF-8?B?")).and(word.get(8..)));
+    let decoded = encoded.and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok());
+    decoded.unwrap_or_else(|| value.into())
 }
 
 /// A time in seconds with nine digits behind the point, as rclone writes it too.
@@ -368,6 +392,14 @@ mod tests {
     fn keys_and_queries_are_written_once() {
         assert_eq!(path_of("a b/ü+%?#&=.ts"), "a%20b/%C3%BC%2B%25%3F%23%26%3D.ts");
         assert_eq!(query_of(&[("uploads", ""), ("prefix", "a/b c")]), "uploads&prefix=a%2Fb%20c");
+    }
+
+    #[test]
+    fn metadata_of_any_language_fits_in_a_header() {
+        for text in ["plain", "grün", "=?odd", " blank ", "日本\n"] {
+            let ascii = to_ascii(text);
+            assert!(ascii.is_ascii() && from_ascii(&ascii) == text, "{ascii}");
+        }
     }
 
     #[test]

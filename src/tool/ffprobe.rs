@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::format::looks::{HEAD, Looks, looks};
 use crate::model::failure::Failure;
-use crate::model::media::{Audio, DynamicRange, Media, Place, Text, Timeline, Video};
+use crate::model::media::{Audio, Chapter, DynamicRange, Media, Place, Text, Timeline, Video};
 use crate::model::rational::Rational;
 use crate::plan::encode::{DECODERS, DEMUXERS, file};
 use crate::plan::hls;
@@ -28,6 +28,9 @@ const DRESSED: &str = "check what the address really gives; playlists and texts 
 
 /// Subtitles that are text; all others are pictures.
 const TEXTS: [&str; 7] = ["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"];
+
+/// What ffprobe is asked for chapters.
+const CHAPTERS: &[&str] = &["-show_entries", "chapter=start_time,end_time:chapter_tags=title", "-of", "json=compact=1"];
 
 /// An interval between packets of sound that is a hole.
 const SILENT_HOLE: f64 = 0.5;
@@ -72,6 +75,30 @@ struct Header {
     #[serde(default)]
     streams: Vec<Stream>,
     format: Format,
+    #[serde(default)]
+    chapters: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+struct Parts {
+    chapters: Vec<Part>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    start_time: Option<String>,
+    end_time: Option<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+}
+
+impl Part {
+    fn chapter(&self) -> Option<Chapter> {
+        let title = self.tags.get("title").cloned().unwrap_or_default();
+        let time = |text: &Option<String>| text.as_ref()?.parse::<f64>().ok().filter(|time| time.is_finite());
+        let start = time(&self.start_time)?;
+        Some(Chapter { start, end: time(&self.end_time).unwrap_or(start), title })
+    }
 }
 
 #[derive(Deserialize)]
@@ -136,19 +163,43 @@ fn order(ffprobe: &Path, path: &Path, most: u64, what: &[&str]) -> Order {
 }
 
 async fn header(ffprobe: &Path, path: &Path, pixels: u64, cancel: &CancellationToken) -> Result<Header, Failure> {
+    let what = [&["-show_streams", "-show_format"], CHAPTERS].concat();
+    let (ended, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
+    if !ended.status.success() || oversize(&ended.last_lines, pixels).is_some() {
+        return Err(refused(&ended, path, pixels).await);
+    }
+    parsed(&json)
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(json: &str) -> Result<T, Failure> {
+    serde_json::from_str(json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
+}
+
+/// What ffprobe prints, as much as any real file takes.
+async fn answer(order: &Order, cancel: &CancellationToken) -> Result<(Ended, String), Failure> {
     let mut json = String::new();
-    let order = order(ffprobe, path, pixels, &["-show_streams", "-show_format", "-of", "json=compact=1"]);
     let collect = |output, line: &str| {
         if output == Output::Out && json.len() < 4 << 20 {
             json.push_str(line);
         }
         true
     };
-    let ended = run(&order, cancel, collect).await.map_err(child_failure)?;
-    if !ended.status.success() || oversize(&ended.last_lines, pixels).is_some() {
-        return Err(refused(&ended, path, pixels).await);
+    let ended = run(order, cancel, collect).await.map_err(child_failure)?;
+    Ok((ended, json))
+}
+
+/// The chapters of a file that is whole. Where their titles lie among the pictures, an index alone does not tell them.
+pub async fn chapters(
+    ffprobe: &Path,
+    path: &Path,
+    limits: &Limits,
+    cancel: &CancellationToken,
+) -> Result<Vec<Chapter>, Failure> {
+    let (ended, json) = answer(&order(ffprobe, path, limits.pixels, CHAPTERS), cancel).await?;
+    if !ended.status.success() {
+        return Err(refused(&ended, path, limits.pixels).await);
     }
-    serde_json::from_str(&json).map_err(|error| Failure::permanent(format!("ffprobe's answer makes no sense: {error}")))
+    Ok(parsed::<Parts>(&json)?.chapters.iter().filter_map(Part::chapter).collect())
 }
 
 /// Whether the header leaves out what HDR10 may say of itself.
@@ -166,14 +217,7 @@ async fn complete_hdr(
 ) -> Result<(), Failure> {
     let index = video.index.to_string();
     let what = ["-select_streams", &index, "-read_intervals", "%+#1", "-show_frames", "-of", "json=compact=1"];
-    let mut json = String::new();
-    let collect = |output, line: &str| {
-        if output == Output::Out && json.len() < 1 << 20 {
-            json.push_str(line);
-        }
-        true
-    };
-    run(&order(ffprobe, path, pixels, &what), cancel, collect).await.map_err(child_failure)?;
+    let (_, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
     // A picture that cannot be read is found by others.
     let frames = serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default();
     let said: Vec<&SideData> = frames.iter().flat_map(|frame| &frame.side_data_list).collect();
@@ -258,6 +302,7 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
         audio: Vec::new(),
         text: Vec::new(),
         other_end: 0.0,
+        chapters: header.chapters.iter().filter_map(Part::chapter).collect(),
         skipped: Vec::new(),
     };
     for stream in header.streams {

@@ -2,9 +2,10 @@
 // Plays a package in headless Chromium by hls.js or shaka-player, every level in
 // turn, and prints one line of JSON that says what was seen and what was missing.
 //
-//   node play.mjs DIR [--master PATH] [--player hls|shaka] [--keys DIR] [--encrypted] [--clear-key ID:KEY] [--seconds N]
+//   node play.mjs DIR [--master PATH|URL] [--player hls|shaka] [--keys DIR] [--encrypted] [--clear-key ID:KEY] [--seconds N] [--port N]
 //
-// DIR is served on a free port of 127.0.0.1, and --keys DIR under /keys/ there.
+// DIR is served on a free port of 127.0.0.1, or --port, and --keys DIR under /keys/ there.
+// A URL of the master playlist is played from its own server, with keys from here.
 // --clear-key gives shaka-player the key of a package encrypted by samples, in hex.
 // Exit code: 0 plays, 1 does not, 2 usage, 3 no browser.
 
@@ -25,6 +26,7 @@ const mime = {
   '.mp4': 'video/mp4',
   '.mpd': 'application/dash+xml',
   '.ts': 'video/mp2t',
+  '.vtt': 'text/vtt',
 };
 
 function readArguments() {
@@ -35,6 +37,7 @@ function readArguments() {
     player: { type: 'string', default: 'hls' },
     'clear-key': { type: 'string', default: '' },
     seconds: { type: 'string', default: '9' },
+    port: { type: 'string', default: '0' },
   };
   try {
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
@@ -118,7 +121,7 @@ function startServer(options) {
   });
   const seen = new Promise((resolve) => { server.once('seen', resolve); });
   return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve({ server, seen, log, port: server.address().port }));
+    server.listen(Number(options.port), '127.0.0.1', () => resolve({ server, seen, log, port: server.address().port }));
   });
 }
 
@@ -164,7 +167,7 @@ function faults(seen, log, { encrypted }) {
 const options = readArguments();
 const { server, seen, log, port } = await startServer(options);
 const { master, player, seconds } = options;
-const query = new URLSearchParams({ master: `/${master}`, player, seconds, clearKey: options['clear-key'] });
+const query = new URLSearchParams({ master: master.includes('://') ? master : `/${master}`, player, seconds, clearKey: options['clear-key'] });
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'forebay-browser-'));
 const browser = startBrowser(`http://127.0.0.1:${port}/?${query}`, profile);
 

@@ -90,12 +90,49 @@ fn fragments_play_by_both_players_as_hls_and_as_dash() {
     hls("samples", &[&seal[..], &["cbcs", "--dash"]].concat());
     let samples = sandbox.path("samples");
     check(&play(&samples, &[&few[..], &with_keys, &shaka].concat()), 2);
-    let [key] = &crate::support::oracle::files(&keys.join("v"))[..] else { panic!("one key is wanted") };
-    let bytes = hex::encode(std::fs::read(keys.join("v").join(key)).unwrap());
-    let pair = format!("{}:{bytes}", key.trim_end_matches(".key"));
+    let pair = key_pair(&keys);
     check(&play(&samples, &[&few[..], &shaka, &dash, &["--clear-key", &pair]].concat()), 2);
     // The wrong key shows nothing: the test above can fail.
-    let wrong = format!("{}:{}", key.trim_end_matches(".key"), "00".repeat(16));
+    let wrong = format!("{}:{}", pair.split(':').next().unwrap(), "00".repeat(16));
     let seen = try_play(&samples, &[&few[..], &shaka, &dash, &["--clear-key", &wrong]].concat());
     assert_eq!(seen["ok"], false, "{seen}");
+    std::fs::remove_dir_all(keys.join("v")).unwrap();
+    hls("av1", &[&seal[..], &["cbcs", "--dash", "--codec", "av1"]].concat());
+    let pair = key_pair(&keys);
+    check(&play(&sandbox.path("av1"), &[&few[..], &shaka, &dash, &["--clear-key", &pair]].concat()), 2);
+}
+
+/// The one key of a video by its id, as shaka-player takes it.
+fn key_pair(keys: &Path) -> String {
+    let [key] = &crate::support::oracle::files(&keys.join("v"))[..] else { panic!("one key is wanted") };
+    let bytes = hex::encode(std::fs::read(keys.join("v").join(key)).unwrap());
+    format!("{}:{bytes}", key.trim_end_matches(".key"))
+}
+
+#[test]
+fn a_player_of_dash_shows_the_subtitles() {
+    let sandbox = Sandbox::new();
+    let film = sandbox.copy(&media::clip_of(9, "640x360"), "film.mp4");
+    let srt =
+        |words: &str| format!("1\n00:00:01,000 --> 00:00:02,500\n{words}\n\n2\n00:00:07,000 --> 00:00:08,000\nend\n");
+    for (name, words) in [("film.de.forced.srt", "Schild"), ("film.en.srt", "one < two & three")] {
+        sandbox.write(name, srt(words));
+    }
+    let place = ["--to", "out", "--id", "v", "--ladder", "240p", "--profile", "fast"];
+    let form = ["--segment", "2s", "--container", "fmp4", "--dash"];
+    let arguments = ["hls", film.to_str().unwrap()].into_iter().chain(place).chain(form);
+    sandbox.forebay(arguments).expect(0);
+    let master = sandbox.path("out/v/master.m3u8");
+    sandbox.forebay(["verify", master.to_str().unwrap()]).expect(0);
+    let out = sandbox.path("out");
+    let seen = play(&out, &["--seconds", "3", "--player", "shaka", "--master", "v/manifest.mpd"]);
+    let mut texts: Vec<String> = seen["texts"].as_array().unwrap().iter().map(ToString::to_string).collect();
+    texts.sort();
+    assert_eq!(texts.len(), 2, "{seen}");
+    for (text, parts) in texts.iter().zip([
+        ["\"language\":\"de\"", "\"forced-subtitle\"", "[1,\"Schild\"]", "[7,\"end\"]"],
+        ["\"language\":\"en\"", "\"subtitle\"", "[1,\"one < two & three\"]", "[7,\"end\"]"],
+    ]) {
+        assert!(parts.iter().all(|part| text.contains(part)), "{text}");
+    }
 }

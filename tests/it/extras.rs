@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::inputs::published;
 use crate::support::sandbox::Sandbox;
+use crate::support::slow_server::Server;
 use crate::support::{media, oracle, watch};
 
 /// Red, green and blue for two seconds each, and a quiet tone.
@@ -139,4 +140,98 @@ fn sound_gets_the_loudness_that_was_asked_for() {
     assert!((-6.0..=-4.0).contains(&limited) || said.contains("peaks"), "{limited}\n{said}");
     let run = sandbox.forebay(["hls", "nothing.mp4", "--to", "out", "--loudness", "3"]).expect(2);
     assert!(run.stderr.contains("from -70 to -5"), "{}", run.stderr);
+}
+
+/// A title that would be a tag, a line of times, an attribute, or two lines.
+const HOSTILE: &str = "<b>A --> B</b> & \"C\"";
+
+/// Six seconds with three chapters, of which the second has a hostile title.
+fn with_chapters(sandbox: &Sandbox, ending: &str, rest: &[&str]) -> PathBuf {
+    let chapter = |from, to, title| format!("[CHAPTER]\nTIMEBASE=1/1000\nSTART={from}\nEND={to}\ntitle={title}\n");
+    let text = [chapter(0, 1500, "Beginning"), chapter(1500, 4000, HOSTILE), chapter(4000, 6000, "Grüße")].concat();
+    let list = sandbox.write("chapters.txt", format!(";FFMETADATA1\n{text}"));
+    let made = sandbox.path(&format!("film.{ending}"));
+    let status = Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(source())
+        .args(["-f", "ffmetadata", "-i"])
+        .arg(list)
+        .args(["-map_chapters", "1", "-c", "copy"])
+        .args(rest)
+        .arg(&made)
+        .status();
+    assert!(status.unwrap().success());
+    made
+}
+
+#[track_caller]
+fn check_chapters(master: &Path) {
+    let folder = generation(master);
+    let list: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("chapters.json")).unwrap()).unwrap();
+    let title = |title| serde_json::json!([{ "language": "und", "title": title }]);
+    let expected = serde_json::json!([
+        { "chapter": 1, "start-time": 0.0, "duration": 1.5, "titles": title("Beginning") },
+        { "chapter": 2, "start-time": 1.5, "duration": 2.5, "titles": title(HOSTILE) },
+        { "chapter": 3, "start-time": 4.0, "duration": 2.0, "titles": title("Grüße") },
+    ]);
+    assert_eq!(list, expected);
+    let text = said("ffmpeg", &["-v", "error", "-i"], &folder.join("chapters.vtt"), &["-f", "srt", "-"]);
+    let expected = format!(
+        "1\n00:00:00,000 --> 00:00:01,500\nBeginning\n\n2\n00:00:01,500 --> 00:00:04,000\n{HOSTILE}\n\n\
+         3\n00:00:04,000 --> 00:00:06,000\nGrüße\n\n"
+    );
+    assert_eq!(text, expected);
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    let line = format!("#EXT-X-SESSION-DATA:DATA-ID=\"com.apple.hls.chapters\",URI=\"{name}/chapters.json\"\n");
+    assert!(fs::read_to_string(master).unwrap().contains(&line));
+}
+
+#[test]
+fn chapters_of_the_source_are_those_of_the_package() {
+    let sandbox = Sandbox::new();
+    for (ending, rest) in [("mp4", &[][..]), ("mkv", &["-an"]), ("m4a", &["-vn"])] {
+        let source = with_chapters(&sandbox, ending, rest);
+        let arguments =
+            ["hls", source.to_str().unwrap(), "--to", ending, "--state", "state", "--id", "v", "--ladder", "240p"];
+        let run = sandbox.forebay(arguments).expect(0);
+        let master = watch::master(&sandbox.path(ending), "v");
+        oracle::judge(&master).unwrap_or_else(|problem| panic!("{ending}: {problem}\n{}", run.stderr));
+        sandbox.forebay(["verify", master.to_str().unwrap()]).expect(0);
+        check_chapters(&master);
+        assert!(sandbox.forebay(arguments).expect(0).stderr.contains("already"), "{ending}");
+        assert!(sandbox.forebay(["plan", source.to_str().unwrap()]).expect(0).stdout.contains("  chapters   3, "));
+    }
+    // A film that has none gets none.
+    let (master, _) = package(&sandbox, "none", &[]);
+    assert!(!generation(&master).join("chapters.vtt").exists());
+    assert!(!fs::read_to_string(master).unwrap().contains("SESSION-DATA"));
+}
+
+#[test]
+fn titles_of_chapters_that_come_last_are_waited_for() {
+    // Six megabytes, so that there is a head start; the titles lie among the pictures and at the end.
+    let sandbox = Sandbox::new();
+    let film = with_chapters(
+        &sandbox,
+        "mp4",
+        &[
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-qp",
+            "0",
+            "-vf",
+            "noise=alls=60:allf=t",
+            "-movflags",
+            "+faststart",
+        ],
+    );
+    assert!(fs::metadata(&film).unwrap().len() > 3 << 20);
+    let server = Server::start(&film, 1_500_000);
+    let url = server.url("film.mp4");
+    let arguments =
+        ["hls", &url, "--to", "out", "--state", "state", "--id", "v", "--ladder", "240p", "--profile", "fast"];
+    sandbox.forebay(arguments).expect(0);
+    check_chapters(&watch::master(&sandbox.path("out"), "v"));
 }

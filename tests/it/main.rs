@@ -37,6 +37,10 @@ mod storage_contract;
 #[cfg(all(feature = "stores", feature = "faults"))]
 mod store_faults;
 mod store_inputs;
+#[cfg(all(feature = "stores", feature = "faults"))]
+mod store_outages;
+#[cfg(feature = "stores")]
+mod store_playback;
 mod support;
 
 #[cfg(feature = "faults")]
@@ -58,9 +62,13 @@ mod gc;
 mod reach;
 #[cfg(all(feature = "faults", feature = "serve"))]
 mod rebind;
+#[cfg(feature = "faults")]
+mod rungs;
 mod sidecar;
 #[cfg(feature = "faults")]
 mod signals;
+#[cfg(all(feature = "faults", feature = "sftp"))]
+mod ssh;
 mod tidy;
 mod to_stores;
 mod verify;

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use crate::inputs::published;
 use crate::support::sandbox::Sandbox;
 use crate::support::{media, oracle, watch};
+use crate::verify_packages::shaka;
 
 const FRAMES: usize = 150;
 
@@ -160,6 +161,72 @@ fn containers_and_encryption_change_nothing_of_what_is_seen_and_when() {
     for master in [&plain, &whole, &samples] {
         oracle::judge(master).unwrap();
     }
+}
+
+/// For each sample, the bytes that are encrypted, as `senc` has them: first and the one behind the last.
+fn sealed_ranges(bytes: &[u8]) -> Vec<Vec<(u32, u32)>> {
+    let places = bytes.windows(4).enumerate().filter(|(_, name)| *name == b"senc").map(|(at, _)| at + 8);
+    let mut samples = Vec::new();
+    for at in places {
+        let mut rest = &bytes[at..];
+        let mut number = |length: usize| {
+            let (bytes, behind) = rest.split_at(length);
+            rest = behind;
+            bytes.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte))
+        };
+        for _ in 0..number(4) {
+            let (mut place, mut ranges) = (0, Vec::new());
+            for _ in 0..number(2) {
+                let (clear, covered) = (number(2), number(4));
+                place += clear + covered;
+                ranges.push((place - covered, place));
+            }
+            ranges.retain(|(from, to)| to - from >= 16);
+            samples.push(ranges);
+        }
+    }
+    samples
+}
+
+#[test]
+fn samples_of_every_codec_are_encrypted_as_others_do_it() {
+    let sandbox = Sandbox::new();
+    let codecs = ["--container", "fmp4", "--dash", "--codec", "h264,hevc,av1"];
+    let plain = package(&sandbox, "plain", &codecs);
+    let sealed = package(&sandbox, "sealed", &[&codecs[..], &["--encrypt", "cbcs"], &SEALED].concat());
+    let key = key_of(&sandbox);
+    oracle::judge(&sealed).unwrap();
+    for ((name, clear), (_, sealed)) in watch::playlists(&plain).into_iter().zip(watch::playlists(&sealed)) {
+        let (clear, sealed) = (stream(&clear), stream(&sealed));
+        let pictures = decoded(&clear, None);
+        assert_eq!(decoded(&sealed, Some(&key)), pictures, "{name}");
+        if name.starts_with("audio-") {
+            continue;
+        }
+        assert_eq!(pictures.len(), FRAMES);
+        // Another packager leaves the same headers in the clear.
+        sandbox.write(&format!("{name}.mp4"), &clear);
+        let input = format!("in={name}.mp4,stream=video,output={name}.sealed.mp4,drm_label=K");
+        let keys = format!("--keys=label=K:key_id=00112233445566778899aabbccddeeff:key={key}");
+        let scheme = [
+            "--protection_scheme",
+            "cbcs",
+            "--clear_lead",
+            "0",
+            "--enable_raw_key_encryption",
+            "--fragment_duration=1",
+        ];
+        shaka(&sandbox.path(""), &[&[input.as_str(), &keys], &scheme[..]].concat());
+        let (ours, theirs) =
+            (sealed_ranges(&sealed), sealed_ranges(&fs::read(sandbox.path(&format!("{name}.sealed.mp4"))).unwrap()));
+        assert_eq!((ours.len(), theirs.len()), (FRAMES, FRAMES), "{name}");
+        assert!(ours.iter().filter(|ranges| !ranges.is_empty()).count() > FRAMES / 2, "{name}");
+        for (number, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            assert_eq!(ours, theirs, "{name}, sample {number}");
+        }
+    }
+    let master = sealed.to_str().unwrap();
+    sandbox.forebay(["verify", master, "--keys", "keys", "--decode"]).expect(0);
 }
 
 /// Fails unless openssl makes the plain segments of the encrypted ones; the header is in the clear.

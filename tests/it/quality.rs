@@ -44,6 +44,24 @@ fn warnings(run: &Run) -> Vec<String> {
     all.map(|event| event["message"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Fails unless the run told how its search went, round by round, before the plan.
+#[track_caller]
+fn check_search(run: &Run, metric: &str) {
+    let events = run.events();
+    let at = |name: &str| events.iter().position(|event| event["event"] == name).unwrap();
+    assert!(at("searching") < at("planned"), "{}", run.stdout);
+    let told: Vec<_> = events.iter().filter(|event| event["event"] == "searching").collect();
+    let rounds: Vec<u64> = told.iter().map(|event| event["round"].as_u64().unwrap()).collect();
+    assert!(rounds.is_sorted() && rounds.first() == Some(&1), "{rounds:?}");
+    for event in &told {
+        let (done, of) = (event["done"].as_u64().unwrap(), event["samples"].as_u64().unwrap());
+        let found = event["found"].as_str().unwrap();
+        assert_eq!(done == of, found.starts_with("108p CRF ") && found.contains(metric), "{event}");
+    }
+    let ends = told.iter().filter(|event| event["found"] != "").count() as u64;
+    assert_eq!(rounds.last(), Some(&ends), "{}", run.stdout);
+}
+
 #[test]
 fn the_wanted_similarity_comes_out_and_less_costs_less() {
     let sandbox = Sandbox::new();
@@ -54,6 +72,7 @@ fn the_wanted_similarity_comes_out_and_less_costs_less() {
     for (to, quality, wanted) in [("good", "ssim=0.97", 0.97), ("poor", "ssim=0.9", 0.9)] {
         let run = sandbox.forebay(arguments(name, to, &["--quality", quality])).expect(0);
         assert_eq!(warnings(&run), [""; 0]);
+        check_search(&run, quality.split('=').next().unwrap());
         let (score, bytes) = judged(&sandbox, &film, to);
         // The film is as long as its samples, but for an edge: so the mean is what was measured, or nearly.
         assert!((wanted - 0.003..wanted + 0.02).contains(&score), "{quality}: {score}");

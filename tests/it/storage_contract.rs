@@ -12,6 +12,7 @@ use forebay::storage::store::Store;
 use forebay::storage::{About, ByteStream, Conditions, Large, Stat, WHOLE, When};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::support::cutter::Cutter;
 use super::support::stores::{self, open, unique};
 
 /// What differs between the kinds.
@@ -30,6 +31,10 @@ struct Kin {
     hides: bool,
     /// Of those who write at the same time on the same condition, one wins.
     atomic: bool,
+    /// A backslash would become a slash, and is refused.
+    slashes: bool,
+    /// What uploads leave that nobody finished cannot be listed: the store drops it by itself.
+    forgets: bool,
     /// Small objects in the test of many.
     many: usize,
 }
@@ -52,6 +57,66 @@ fn swift_keeps_the_promise() {
 }
 
 #[test]
+fn swift_with_keystone_keeps_the_promise() {
+    let (cloud, container) = (stores::cloud(), unique("contract"));
+    cloud.make(&container);
+    let store = open(&cloud.password(&container, &[]));
+    hold(&store, Kin { conditions: NO_CONDITIONS, gaps: true, many: 60, ..USUAL });
+}
+
+#[test]
+fn keystone_takes_passwords_and_application_credentials_and_no_others() {
+    let (cloud, container, runtime) = (stores::cloud(), unique("keystone"), tokio::runtime::Runtime::new().unwrap());
+    cloud.make(&container);
+    runtime.block_on(async {
+        let by_password = open(&cloud.password(&container, &[]));
+        put(&by_password, "a", b"by the password").await;
+        let by_credential = open(&cloud.credential(&container, "appsecret"));
+        assert_eq!(get(&by_credential, "a").await.as_deref(), Some(&b"by the password"[..]));
+        put(&by_credential, "a", b"by the credential").await;
+        assert_eq!(get(&by_password, "a").await.as_deref(), Some(&b"by the credential"[..]));
+        for (wrong, wanted) in [
+            (cloud.password(&container, &[("password", "guess")]), "check user, password"),
+            (cloud.password(&container, &[("project", "none")]), "check user, password"),
+            (cloud.password(&container, &[("region", "Elsewhere")]), "regions with one: RegionOne"),
+            (cloud.password(&container, &[("user", "stranger"), ("password", "strangerpass")]), "check user, password"),
+            (cloud.credential(&container, "guess"), "application credential"),
+        ] {
+            let error = open(&wrong).stat("a").await.unwrap_err();
+            assert!(matches!(error.kind, Kind::Expired | Kind::Refused), "{error}");
+            let hint = error.hint.unwrap_or_default();
+            assert!(hint.contains(wanted), "{hint}");
+        }
+    });
+}
+
+#[test]
+fn a_token_that_runs_out_is_renewed_once_for_all_who_need_it() {
+    const LIFE: u64 = 12;
+    let (cloud, container, runtime) = (stores::cloud(), unique("expiry"), tokio::runtime::Runtime::new().unwrap());
+    cloud.make(&container);
+    // Both servers take their time for the first request, and a token would run out meanwhile.
+    runtime.block_on(put(&open(&cloud.password(&container, &[])), "warm", b"0"));
+    let keystone = cloud.short_lived(LIFE);
+    let counter = Cutter::before(keystone.port);
+    let url = format!("http://127.0.0.1:{}/v3", counter.port);
+    let store = open(&cloud.password(&container, &[("auth-url", &url)]));
+    runtime.block_on(async {
+        put(&store, "first", b"1").await;
+        assert_eq!(counter.requests(), 1);
+        // That is how long it lives, rounded up to whole seconds on both sides.
+        tokio::time::sleep(Duration::from_secs(LIFE + 2)).await;
+        let all = (0..4).map(|number| {
+            let store = store.clone();
+            async move { put(&store, &format!("later/{number}"), b"2").await }
+        });
+        futures_util::future::join_all(all).await;
+        assert_eq!(counter.requests(), 2, "one asks for all");
+        assert_eq!(keys(&store, "later").await.len(), 4);
+    });
+}
+
+#[test]
 fn swift_as_s3_keeps_the_promise() {
     let (swift, container) = (stores::swift(), unique("contract"));
     swift.make(&container);
@@ -63,6 +128,44 @@ fn s3_keeps_the_promise() {
     let (moto, bucket) = (stores::moto(), unique("contract"));
     moto.make(&bucket);
     hold(&open(&moto.bucket(&bucket)), Kin { undated: true, atomic: false, ..USUAL });
+}
+
+#[test]
+fn azure_keeps_the_promise() {
+    let (azurite, container) = (stores::azurite(), unique("contract"));
+    azurite.make(&container);
+    hold(&open(&azurite.place(&container, &[])), Kin { slashes: true, forgets: true, ..USUAL });
+}
+
+#[test]
+fn azure_takes_keys_signatures_and_connection_strings_and_no_others() {
+    let (azurite, container, runtime) = (stores::azurite(), unique("access"), tokio::runtime::Runtime::new().unwrap());
+    azurite.make(&container);
+    let access = stores::Azurite::access(&container, 600);
+    let over = stores::Azurite::access(&container, -600);
+    let text =
+        format!("BlobEndpoint=http://127.0.0.1:{}/devstoreaccount1;SharedAccessSignature={access}", azurite.port);
+    runtime.block_on(async {
+        let by_key = open(&azurite.place(&container, &[]));
+        put(&by_key, "a", b"1").await;
+        let by_access = open(&azurite.place(&container, &[("key", ""), ("sas", &access)]));
+        assert_eq!(get(&by_access, "a").await.as_deref(), Some(&b"1"[..]));
+        put(&by_access, "b c", b"2").await;
+        assert_eq!(keys(&by_access, "").await, ["a", "b c"]);
+        let by_text = open(&stores::fields("az", &[("connection-string", &text), ("container", &container)]));
+        assert_eq!(get(&by_text, "b c").await.as_deref(), Some(&b"2"[..]));
+        let key = "AAAA";
+        for (more, kind) in [
+            (&[("key", key)][..], Kind::Refused),
+            (&[("key", ""), ("sas", &over)], Kind::Refused),
+            (&[("container", "none")], Kind::NoPlace),
+        ] {
+            let error = open(&azurite.place(&container, more)).write("a", Bytes::new(), &About::default()).await;
+            let error = error.unwrap_err();
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(error.hint.is_some() && !error.what.contains("sig="), "{error}");
+        }
+    });
 }
 
 #[test]
@@ -101,8 +204,17 @@ fn sftp_trusts_only_known_hosts_and_shows_only_keys_that_are_given() {
 }
 
 /// A kind without peculiarities.
-const USUAL: Kin =
-    Kin { conditions: BOTH, files: false, undated: false, gaps: false, hides: false, atomic: true, many: 1005 };
+const USUAL: Kin = Kin {
+    conditions: BOTH,
+    files: false,
+    undated: false,
+    gaps: false,
+    hides: false,
+    atomic: true,
+    slashes: false,
+    forgets: false,
+    many: 1005,
+};
 
 /// Runs every check, one after the other.
 fn hold(store: &Store, kin: Kin) {
@@ -276,10 +388,11 @@ async fn names_of_every_kind_are_kept_apart(store: &Store, kin: Kin) {
         "tab\tin",
         &long,
     ];
+    let names: Vec<&str> = names.into_iter().filter(|name| !kin.slashes || !name.contains('\\')).collect();
     let put_all =
-        stream::iter(names).map(|name| async move { put(store, &format!("name/{name}"), name.as_bytes()).await });
+        stream::iter(&names).map(|name| async move { put(store, &format!("name/{name}"), name.as_bytes()).await });
     put_all.buffer_unordered(8).collect::<Vec<()>>().await;
-    for name in names {
+    for name in &names {
         let key = format!("name/{name}");
         assert_eq!(get(store, &key).await.as_deref(), Some(name.as_bytes()), "{key:?}");
     }
@@ -295,10 +408,12 @@ async fn names_of_every_kind_are_kept_apart(store: &Store, kin: Kin) {
         .collect::<Vec<()>>()
         .await;
     assert_eq!(keys(store, "name").await, [""; 0]);
+    let odd = kin.slashes.then_some("back\\slash");
     let mut bad = vec!["", "../x", "a/../../x", "a/./b", "a\0b"];
     if kin.files {
         bad.extend(["/etc/passwd", "a//b", "a/"]);
     }
+    bad.extend(odd);
     for key in bad {
         let refused = store.write(key, Bytes::from_static(b"1"), &About::default()).await;
         assert_eq!(refused.unwrap_err().kind, Kind::BadKey, "{key:?}");
@@ -394,6 +509,10 @@ async fn large_objects_are_swept_when_nobody_finished_them(store: &Store, kin: K
     sweep(store, "", Duration::ZERO).await;
     let finished = Faulty { declared: 6 << 20, real: 6 << 20, breaks: false };
     store.upload("sweep/whole", &finished, &About::default()).await.unwrap();
+    if kin.forgets {
+        assert_eq!(parts.unfinished("").await.unwrap(), []);
+        return store.delete("sweep/whole").await.unwrap();
+    }
     let upload = parts.begin("sweep/half", &About::default()).await.unwrap();
     parts.part(&upload, 0, pattern(5 << 20)).await.unwrap();
     assert_eq!(keys(store, "sweep").await, ["sweep/whole"]);

@@ -142,6 +142,16 @@ fn videos_in_swift_are_inputs() {
 }
 
 #[test]
+fn videos_at_azure_are_inputs() {
+    // The one of the contract's thousand objects is too slow for a second's stall.
+    let (azurite, container) = (stores::Azurite::start(), unique("inputs"));
+    azurite.make(&container);
+    let values = azurite.values(&container, &[]);
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    check("az", &values);
+}
+
+#[test]
 fn videos_on_a_web_server_are_inputs() {
     let url = stores::nginx().url();
     // nginx leaves names that begin with a dot out of its answers, and has no folder before there is a file.

@@ -77,6 +77,19 @@ fn a_list_goes_to_s3() {
     check(&settings, &[("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "any")]);
 }
 
+#[test]
+fn a_list_goes_to_azure() {
+    let (azurite, container) = (stores::azurite(), stores::unique("list"));
+    azurite.make(&container);
+    let values = azurite.values(&container, &[]);
+    let values: Vec<(&str, &str)> = values.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    check(&format!("[storage.place.az]\n{}", stores::lines(&values)), &[]);
+    let mut sandbox = Sandbox::new();
+    sandbox.set("AZURE_STORAGE_CONNECTION_STRING", azurite.connection());
+    let run = sandbox.forebay(["doctor", "--to", &format!("az://{container}/probe")]).expect(0);
+    assert!(run.stdout.contains("keeps types and cache headers; writes on conditions"), "{}", run.stdout);
+}
+
 #[cfg(feature = "sftp")]
 #[test]
 fn a_list_goes_over_ssh() {

@@ -500,3 +500,16 @@ fn a_master_that_cannot_be_had_is_a_failure() {
     assert!(run(Location::parse("http://127.0.0.1:9/master.m3u8"), package.options()).is_err());
     assert!(run(Location::Path(package.path("none.m3u8")), package.options()).is_err());
 }
+
+#[test]
+fn a_folder_of_packages_is_told_to_be_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let asked = |what: &str| {
+        let failure = run(Location::Path(folder.path().into()), Package::good().options()).unwrap_err();
+        assert!(failure.hint.as_ref().is_some_and(|hint| hint.contains(what)), "{failure:?}");
+    };
+    asked("master playlist");
+    fs::create_dir(folder.path().join("talk")).unwrap();
+    fs::write(folder.path().join("talk/master.m3u8"), "#EXTM3U\n").unwrap();
+    asked("/talk`");
+}

@@ -76,7 +76,8 @@ pub(crate) fn ffmpeg(folder: &Path, arguments: &str) {
     assert!(command.status().expect("ffmpeg is installed").success(), "ffmpeg {arguments}");
 }
 
-fn shaka(folder: &Path, arguments: &[&str]) {
+/// Runs Shaka Packager.
+pub(crate) fn shaka(folder: &Path, arguments: &[&str]) {
     let home = std::env::var_os("XDG_DATA_HOME")
         .map_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap()).join(".local/share"), PathBuf::from);
     let found = fs::read_dir(home.join("forebay/shaka/lib")).into_iter().flatten().flatten();

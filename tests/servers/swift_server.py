@@ -6,7 +6,7 @@ usage: swift_server.py FOLDER [KEYSTONE-URL]
 Prints the port of the proxy when it answers; ends when its standard input does.
 Without Keystone the user is `test:tester` with the key `testing`; FAULT_TOKEN_LIFE
 is the life of a token in seconds, FAULT_LARGEST most bytes of an object that comes
-whole, which are 5 GiB otherwise.
+whole, which are 5 GiB otherwise, and FAULT_PORT the port if it has to be a certain one.
 """
 import eventlet
 import eventlet.tpool
@@ -47,7 +47,9 @@ from swift.common.ring import RingBuilder
 from swift.common.wsgi import loadapp
 from eventlet import wsgi
 
-sockets = {kind: eventlet.listen(("127.0.0.1", 0), backlog=512) for kind in ("proxy", "account", "container", "object")}
+wanted = {"proxy": int(os.environ.get("FAULT_PORT", 0))}
+sockets = {kind: eventlet.listen(("127.0.0.1", wanted.get(kind, 0)), backlog=512)
+           for kind in ("proxy", "account", "container", "object")}
 ports = {kind: socket.getsockname()[1] for kind, socket in sockets.items()}
 
 for kind in ("account", "container", "object"):
@@ -85,7 +87,7 @@ paste.filter_factory = keystonemiddleware.auth_token:filter_factory
 www_authenticate_uri = {keystone}
 delay_auth_decision = true
 cache = swift.cache
-token_cache_time = -1
+token_cache_time = 300
 {service}[filter:keystoneauth]
 use = egg:swift#keystoneauth
 operator_roles = admin, member

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use super::span::{Trace, attribute};
 use crate::engine::worker::{Order, Runner, shown};
 use crate::model::failure::Failure;
+use crate::storage::outage::Outage;
 
 /// Spans that wait to be sent; what comes beyond is dropped.
 const WAITING: usize = 8192;
@@ -113,6 +114,10 @@ impl Runner for Traced {
 
     fn idle(&self) -> u64 {
         self.runner.idle()
+    }
+
+    fn outage(&self, number: u64) -> Option<Outage> {
+        self.runner.outage(number)
     }
 
     async fn forget(&self, id: &str) {

@@ -146,7 +146,7 @@ impl Shared {
         let margin = (lease / 6).min(Duration::from_secs(10));
         let (mut until, mut written) = (begun + lease, begun);
         let mut known = self.life(pulse, order.number);
-        let mut unheard = false;
+        let (mut unheard, mut told) = (false, false);
         loop {
             let end = until - margin;
             let next = (Instant::now() + beat).min(end);
@@ -156,7 +156,13 @@ impl Shared {
                 return Some(if unheard { Ended::Fenced } else { Ended::Silent });
             }
             let life = self.life(pulse, order.number);
-            let alive = life != known || pulse.is_excused() || fault::mutant("renew-by-timer");
+            let outage = self.runner.outage(order.number);
+            if let Some(outage) = outage.as_ref().filter(|outage| !told && outage.lasts > beat) {
+                (order.report)(What::Warning { message: format!("waits for a store: {}", outage.why) });
+            }
+            told = outage.as_ref().is_some_and(|outage| outage.lasts > beat);
+            let waits = pulse.is_excused() || outage.is_some();
+            let alive = life != known || waits || fault::mutant("renew-by-timer");
             let renew = alive && now >= written + write;
             let progress = renew.then(|| pulse.progress());
             let asked = self.queue.renew(claim, lease, progress.as_ref());

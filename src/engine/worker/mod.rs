@@ -25,6 +25,7 @@ use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::job::Job;
 use crate::queue::{Asker, Queue, State};
+use crate::storage::outage::Outage;
 
 /// An idle worker looks again after this long, a little later each time.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -54,6 +55,10 @@ pub trait Runner: Send + Sync {
 
     /// Cores that nobody has or waits for.
     fn idle(&self) -> u64;
+
+    /// The store that order `number` waits for because it fails, if there is one. That wait has an end of
+    /// its own, by the store's tries and patience, so silence meanwhile is no bad sign.
+    fn outage(&self, number: u64) -> Option<Outage>;
 
     /// The job is over everywhere: what was kept for another attempt may go.
     async fn forget(&self, id: &str);

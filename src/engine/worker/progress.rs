@@ -38,6 +38,9 @@ impl Tracker {
                 self.progress.download = total.filter(|total| *total > 0).map(|total| share(*bytes, total));
             }
             What::Downloaded { .. } => self.progress.download = Some(1.0),
+            What::Searching { round, .. } => {
+                self.progress.note = Some(format!("the quality is looked for, round {round}"));
+            }
             What::Planned { chunks, resumed, objects, summary, .. } => {
                 (self.chunks, self.encoded, self.objects) = (*chunks, *resumed, *objects);
                 self.parts.clear();
@@ -49,7 +52,7 @@ impl Tracker {
                 self.parts.insert(*chunk, *part);
                 self.encoding();
             }
-            What::ChunkEncoded { chunk, .. } => {
+            What::ChunkEncoded { chunk, .. } | What::ChunkKept { chunk } => {
                 self.parts.remove(chunk);
                 self.encoded += 1;
                 self.encoding();

@@ -109,7 +109,7 @@ impl Folder {
     pub(super) fn open(file: &Path) -> Result<(Self, Address), Failure> {
         let what = format!("could not open `{}`", file.display());
         let file = file.canonicalize().map_err(|error| Failure::io(&what, &error))?;
-        let file = if file.is_dir() { first_list(&file) } else { file };
+        let file = if file.is_dir() { first_list(&file).ok_or_else(|| no_package(&file))? } else { file };
         let (Some(root), Some(name)) = (file.parent(), file.file_name()) else {
             return Err(Failure::environment(format!("{what}: it is no file")));
         };
@@ -119,15 +119,25 @@ impl Folder {
 }
 
 /// What a folder is to be read by: `master.m3u8`, or the only list with variants, or any list.
-fn first_list(folder: &Path) -> PathBuf {
+fn first_list(folder: &Path) -> Option<PathBuf> {
     let usual = folder.join("master.m3u8");
     if usual.is_file() {
-        return usual;
+        return Some(usual);
     }
     let entries = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
     let mut lists: Vec<PathBuf> = entries.filter(|path| rank(path) < 3 && path.is_file()).collect();
     lists.sort_by_key(|path| (rank(path), !is_master(path), path.clone()));
-    lists.into_iter().next().unwrap_or(usual)
+    lists.into_iter().next()
+}
+
+/// A folder without a playlist, which may be one of packages.
+fn no_package(folder: &Path) -> Failure {
+    let failure = Failure::environment(format!("there is no playlist in `{}`", folder.display()));
+    let below = folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    match below.filter(|path| path.join("master.m3u8").is_file()).min() {
+        Some(first) => failure.hint(format!("give one package, such as `{}`", first.display())),
+        None => failure.hint("give a master playlist, a media playlist, a DASH manifest, or a folder that holds one"),
+    }
 }
 
 /// Playlists come before DASH manifests.

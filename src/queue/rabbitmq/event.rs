@@ -1,9 +1,18 @@
-//! What stands in the log: one JSON object a change, in the order in which all believe them.
+//! What stands in the log: JSON arrays of changes, in the order in which all believe them.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::{Progress, Record};
+
+/// The changes of one message. One that is alone may stand without an array.
+pub(super) fn events(text: &[u8]) -> serde_json::Result<Vec<Event>> {
+    if text.starts_with(b"[") {
+        serde_json::from_slice(text)
+    } else {
+        serde_json::from_slice(text).map(|one| vec![one])
+    }
+}
 
 /// One entry of the log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,7 +70,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Wish {
     pub(super) id: String,
-    /// Where in the log the job's last change stands, as far as the worker knows.
+    /// Which change was the job's last, as far as the worker knows.
     pub(super) seen: u64,
     pub(super) worker: String,
     pub(super) token: String,

@@ -12,7 +12,7 @@ pub(super) const REMEMBERED: i64 = 14 * DAY;
 pub(super) const DAY: i64 = 86_400_000;
 
 /// A lease that began so long ago, in milliseconds, has run out, however wrong the calendars of two machines are.
-const SURELY: i64 = 600_000;
+const SURELY: i64 = 60_000;
 
 /// When somebody reads an entry.
 #[derive(Clone, Copy, Debug)]

@@ -16,15 +16,15 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer, PublisherConfirm};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::super::{QueueError, clock, random};
-use super::event::{Change, Event, Pulse};
+use super::event::{Change, Event, Pulse, events};
 use super::ledger::{Ledger, Moment, Outcome};
 use super::queues::{LOG, PULSES};
-use super::{queues, stranger};
+use super::{outbox, queues, stranger};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -76,6 +76,8 @@ pub(super) struct Live {
     connection: Connection,
     /// For what is confirmed.
     channel: Channel,
+    /// Entries on their way into the log.
+    outbox: mpsc::UnboundedSender<Event>,
     dead: CancellationToken,
     moving: AtomicBool,
     tasks: Mutex<JoinSet<()>>,
@@ -84,7 +86,6 @@ pub(super) struct Live {
 /// An entry on its way into the log.
 pub(super) struct Sent {
     mark: String,
-    confirm: PublisherConfirm,
     outcome: oneshot::Receiver<Outcome>,
     dead: CancellationToken,
 }
@@ -173,7 +174,7 @@ impl Link {
 
     /// Waits until all that is in the log is read.
     async fn catch_up(&self, live: &Live) -> Result<(), String> {
-        let mut sent = self.shared.send_plain(live, Change::Hello).await?;
+        let mut sent = self.shared.put(live, Change::Hello)?;
         let mut before = self.shared.log.load(Ordering::Relaxed);
         loop {
             let waited = tokio::time::timeout(SILENCE, &mut sent.outcome).await;
@@ -200,15 +201,18 @@ impl Link {
         queues::declare_all(&connection).await.map_err(text)?;
         let channel = connection.create_channel().await.map_err(text)?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(text)?;
+        let (outbox, waiting) = mpsc::unbounded_channel();
         let live = Live {
             connection,
             channel,
+            outbox,
             dead: CancellationToken::new(),
             moving: AtomicBool::new(false),
             tasks: Mutex::default(),
         };
         let log = live.consumer(LOG, AHEAD, Some(self.shared.log.load(Ordering::Relaxed))).await?;
         live.follow(log, Arc::clone(&self.shared), Shared::read);
+        live.work(outbox::write(live.channel.clone(), waiting));
         Ok(live)
     }
 
@@ -275,40 +279,28 @@ impl Shared {
                 ledger.oldest(clock::now() - super::ledger::REMEMBERED / 2).cloned()
             };
             let Some(held) = old else { break };
-            let sent = self.send_plain(live, Change::Keep { seen: held.seen, held: Box::new(held) }).await?;
+            let sent = self.put(live, Change::Keep { seen: held.seen, held: Box::new(held) })?;
             self.outcome(sent).await?;
         }
-        self.send_plain(live, change).await
+        self.put(live, change)
     }
 
-    async fn send_plain(&self, live: &Live, change: Change) -> Result<Sent, String> {
+    /// Puts an entry where the connection takes it from.
+    fn put(&self, live: &Live, change: Change) -> Result<Sent, String> {
         let mark = random(8).map_err(|error| error.to_string())?;
         let event = Event { at: clock::now(), mark: mark.clone(), what: change };
-        let entry = serde_json::to_vec(&event).map_err(|error| error.to_string())?;
         let (sender, outcome) = oneshot::channel();
         self.waiting().insert(mark.clone(), sender);
-        let sent = tokio::time::timeout(ANSWER, publish(&live.channel, LOG, &entry)).await;
-        match sent.map_err(|_| late()).and_then(|sent| sent.map_err(text)) {
-            Ok(confirm) => Ok(Sent { mark, confirm, outcome, dead: live.dead.clone() }),
-            Err(why) => {
-                self.waiting().remove(&mark);
-                Err(why)
-            }
-        }
+        // Who takes nothing any more is dead, and `dead` tells so.
+        drop(live.outbox.send(event));
+        Ok(Sent { mark, outcome, dead: live.dead.clone() })
     }
 
-    /// Waits until an entry is confirmed and read, and says what became of it.
+    /// Waits until an entry is read, and says what became of it. What is read is safe: the server shows no other.
     pub(super) async fn outcome(&self, sent: Sent) -> Result<Outcome, String> {
-        let Sent { mark, confirm, outcome, dead } = sent;
-        let both = async {
-            let confirmed = confirm.await.map_err(text)?;
-            if !confirmed.is_ack() || confirmed.take_message().is_some() {
-                return Err("the server did not take an entry of the log".into());
-            }
-            outcome.await.map_err(|_| "the connection broke".into())
-        };
-        let told = tokio::time::timeout(ANSWER, dead.run_until_cancelled(both)).await;
-        let told = told.map_err(|_| late()).and_then(|told| told.unwrap_or_else(|| Err("the connection broke".into())));
+        let Sent { mark, outcome, dead } = sent;
+        let told = tokio::time::timeout(ANSWER, dead.run_until_cancelled(outcome)).await.map_err(|_| late());
+        let told = told.and_then(|told| told.and_then(Result::ok).ok_or_else(|| "the connection broke".into()));
         self.waiting().remove(&mark);
         told
     }
@@ -316,18 +308,22 @@ impl Shared {
     /// Takes in an entry of the log.
     fn read(&self, offset: u64, text: &[u8]) {
         // What cannot be read, nobody can: all go over it alike.
-        let event = serde_json::from_slice::<Event>(text);
+        let events = events(text).unwrap_or_default();
         let mut ledger = self.ledger();
         // A connection that was given up may still read; what both read counts once, and in order.
         if self.log.fetch_max(offset + 1, Ordering::Relaxed) > offset {
             return;
         }
-        let Ok(event) = event else { return };
-        let mark = event.mark.clone();
-        let outcome = ledger.apply(offset, event, moment());
+        let told: Vec<_> = (offset << 16..)
+            .zip(events)
+            .map(|(place, event)| (event.mark.clone(), ledger.apply(place, event, moment())))
+            .collect();
         drop(ledger);
-        if let Some(waiting) = self.waiting().remove(&mark) {
-            drop(waiting.send(outcome));
+        let mut waiting = self.waiting();
+        for (mark, outcome) in told {
+            if let Some(waiting) = waiting.remove(&mark) {
+                drop(waiting.send(outcome));
+            }
         }
     }
 
@@ -375,7 +371,6 @@ impl Live {
 
     /// Reads a log as long as the connection lives.
     fn follow(&self, mut consumer: Consumer, shared: Arc<Shared>, take: fn(&Shared, u64, &[u8])) {
-        let dead = self.dead.clone();
         let reading = async move {
             let mut open = 0;
             let mut last = None;
@@ -407,14 +402,20 @@ impl Live {
                 }
             }
         };
+        self.work(reading);
+    }
+
+    /// Does something as long as the connection lives, and no connection is good that does it no more.
+    fn work(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let dead = self.dead.clone();
         self.tasks().spawn(async move {
-            dead.run_until_cancelled(reading).await;
+            dead.run_until_cancelled(work).await;
             dead.cancel();
         });
     }
 }
 
-async fn publish(channel: &Channel, queue: &str, text: &[u8]) -> lapin::Result<PublisherConfirm> {
+pub(super) async fn publish(channel: &Channel, queue: &str, text: &[u8]) -> lapin::Result<PublisherConfirm> {
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     let properties = BasicProperties::default().with_delivery_mode(2).with_content_type("application/json".into());
     channel.basic_publish("".into(), queue.into(), options, text, properties).await

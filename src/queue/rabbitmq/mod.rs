@@ -9,6 +9,7 @@
 mod event;
 mod ledger;
 mod link;
+mod outbox;
 mod queues;
 mod stranger;
 

@@ -223,7 +223,6 @@ fn web(bytes: &[u8], shown: &str) -> Result<Url, String> {
 /// Why an input of this scheme is refused, if it is one that people try.
 fn refusal(scheme: &str, shown: &str) -> Option<String> {
     match scheme {
-        "sftp" | "az" => Some(format!("`{scheme}://` inputs are not supported yet by this version")),
         "file" => Some(format!("`{shown}`: give the path itself, without file://")),
         "ftp" | "ftps" | "rtmp" | "rtsp" | "data" | "javascript" | "about" | "blob" => {
             Some(format!("`{scheme}:` is refused as an input; URLs begin with http:// or https://"))

@@ -1,12 +1,12 @@
 //! Objects of stores: one that is named, or all videos below a prefix.
 
+use crate::model::failure::Failure;
 use crate::model::id;
 use crate::model::item::{Item, Locator, object};
 use crate::storage::folder::is_leftover;
 use crate::storage::open::Stores;
 
 use super::super::name;
-use super::entry::said;
 
 /// The address of an object as the place that holds it and the key there.
 pub fn split(address: &str) -> (&str, &str) {
@@ -21,7 +21,8 @@ pub fn split(address: &str) -> (&str, &str) {
 }
 
 /// The items that a draft stands for: itself, unless it names a prefix of a store.
-pub(super) async fn expand(draft: Result<Item, String>, stores: &Stores) -> Vec<Result<Item, String>> {
+pub(super) async fn expand(draft: Result<Item, String>, stores: &Stores) -> Vec<Result<Item, Failure>> {
+    let draft = draft.map_err(Failure::permanent);
     let Ok(Item { locator: Locator::Object { place, key }, .. }) = &draft else { return vec![draft] };
     if name::is_media(key.as_bytes()) {
         return vec![draft];
@@ -34,26 +35,26 @@ pub(super) async fn expand(draft: Result<Item, String>, stores: &Stores) -> Vec<
     let place = if key.is_empty() { place.clone() } else { object(place, key) };
     let Ok(item) = draft else { return Vec::new() };
     if item.id.is_some() && keys.len() > 1 {
-        return vec![Err("a prefix of several videos cannot have one id".into())];
+        return vec![Err(Failure::permanent("a prefix of several videos cannot have one id"))];
     }
     let found = |key| Ok(Item { locator: Locator::Object { place: place.clone(), key }, ..item.clone() });
     keys.into_iter().map(found).collect()
 }
 
 /// The keys of all videos below the prefix `key` of `place`, in order; `None` if that is an object itself.
-async fn below(place: &str, key: &str, stores: &Stores) -> Result<Option<Vec<String>>, String> {
-    let store = stores.open_to_read(place).map_err(|failure| said(&failure))?;
-    let failed = |error: crate::storage::error::StorageError| said(&error.into());
-    if !key.is_empty() && store.stat(key).await.map_err(failed)?.is_some() {
+async fn below(place: &str, key: &str, stores: &Stores) -> Result<Option<Vec<String>>, Failure> {
+    let store = stores.open_to_read(place)?;
+    if !key.is_empty() && store.stat(key).await?.is_some() {
         return Ok(None);
     }
-    let found = store.list(key).await.map_err(failed)?;
+    let found = store.list(key).await?;
     let top = if key.is_empty() { 0 } else { key.len() + 1 };
     let mut keys: Vec<String> = found.into_iter().filter_map(|stat| Some(stat.key.get(top..)?.to_owned())).collect();
     keys.retain(|key| is_video(key));
     keys.sort();
     if keys.is_empty() {
-        return Err(format!("no video lies below `{}`", store.address(if key.is_empty() { "." } else { key })));
+        let address = store.address(if key.is_empty() { "." } else { key });
+        return Err(Failure::permanent(format!("no video lies below `{address}`")));
     }
     Ok(Some(keys))
 }

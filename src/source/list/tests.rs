@@ -51,7 +51,6 @@ fn a_bad_line_is_one_message_and_the_others_go_on() {
     let cases = [
         ("no/such file.mp4", "`no/such file.mp4` is not a URL, and there is no such file"),
         ("https://", "`https://` is not a valid URL: empty host"),
-        ("az://b/k", "`az://` inputs are not supported yet by this version"),
         ("ftp://h/a.mp4", "`ftp:` is refused as an input; URLs begin with http:// or https://"),
         ("data:video/mp4;base64,AA", "`data:` is refused as an input; URLs begin with http:// or https://"),
         ("file:///a.mp4", "`file:///a.mp4`: give the path itself, without file://"),

@@ -43,7 +43,7 @@ impl S3 {
         let dialect = self.client.dialect;
         let mut stat = wire::stat_of(key, status, headers, dialect.meta);
         for value in stat.about.metadata.values_mut() {
-            *value = client::from_ascii(value);
+            *value = wire::from_ascii(value);
         }
         if let Some(version) = dialect.version.and_then(|name| wire::text_of(headers, name)) {
             stat.etag = Some(version.into());

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::client::{self, AuthResult, Handle};
+use russh::MethodKind;
+use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::agent::client::AgentClient;
 use russh::keys::known_hosts::known_host_keys_path;
-use russh::keys::{Algorithm, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate, decode_secret_key};
+use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate, decode_secret_key};
 use russh_sftp::client::RawSftpSession;
 use russh_sftp::client::error::Error;
 use tokio::net::TcpStream;
@@ -26,7 +27,10 @@ use crate::model::secret::Secret;
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Where people keep their keys, the best first.
-const KEYS: &[&str] = &["id_ed25519", "id_ecdsa"];
+const KEYS: &[&str] = &["id_ed25519", "id_ecdsa", "id_rsa"];
+
+/// Servers that let somebody in by questions ask one or two; more is somebody who plays.
+const MOST_QUESTIONS: usize = 4;
 
 /// Where a server is and who we are there.
 pub(super) struct Link {
@@ -105,6 +109,16 @@ impl Link {
         }
     }
 
+    /// Removes what a failed write has left, by another session if that one is gone.
+    /// What cannot be removed now is no object, and stays.
+    pub(super) async fn remove(&self, temporary: String) {
+        let removed = async {
+            let Ok(session) = self.session().await else { return };
+            session.sftp.remove(temporary).await.map(drop).unwrap_or_default();
+        };
+        tokio::time::timeout(self.connect_timeout, removed).await.unwrap_or_default();
+    }
+
     fn unreachable(&self, why: &dyn Display) -> StorageError {
         StorageError::new(Kind::Unreachable, format!("could not reach `sftp://{}`: {why}", self.place()))
     }
@@ -154,7 +168,8 @@ impl Link {
         for file in self.key_files() {
             let Some(key) = self.key(&file).await? else { continue };
             tried.push(format!("the key `{}`", file.display()));
-            let key = PrivateKeyWithHashAlg::new(Arc::new(key), None);
+            let hash = rsa_hash(handle, &key.algorithm()).await;
+            let key = PrivateKeyWithHashAlg::new(Arc::new(key), hash);
             if handle.authenticate_publickey(self.user.clone(), key).await.map_err(failed)?.success() {
                 return Ok(());
             }
@@ -165,8 +180,14 @@ impl Link {
         if let Some(password) = &self.password {
             let password = String::from_utf8_lossy(password.expose()).into_owned();
             tried.push("the password".into());
-            let answer = handle.authenticate_password(self.user.clone(), password).await.map_err(failed)?;
-            if matches!(answer, AuthResult::Success) {
+            let answer = handle.authenticate_password(self.user.clone(), password.clone()).await.map_err(failed)?;
+            let asks = match answer {
+                AuthResult::Success => return Ok(()),
+                AuthResult::Failure { remaining_methods, .. } => {
+                    remaining_methods.contains(&MethodKind::KeyboardInteractive)
+                }
+            };
+            if asks && self.answer_questions(handle, &password).await.map_err(failed)? {
                 return Ok(());
             }
         }
@@ -202,19 +223,42 @@ impl Link {
         }
     }
 
+    /// Answers what the server asks: servers behind PAM want the password like this.
+    async fn answer_questions(&self, handle: &mut Handle<Doorman>, password: &str) -> Result<bool, russh::Error> {
+        let mut answer = handle.authenticate_keyboard_interactive_start(self.user.clone(), None).await?;
+        for _ in 0..MOST_QUESTIONS {
+            let KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } = answer else { break };
+            // What is shown while it is typed is no password.
+            let answers = prompts.iter().map(|prompt| if prompt.echo { String::new() } else { password.into() });
+            answer = handle.authenticate_keyboard_interactive_respond(answers.collect()).await?;
+        }
+        Ok(matches!(answer, KeyboardInteractiveAuthResponse::Success))
+    }
+
     /// Lets the user's agent answer, if there is one.
     async fn ask_agent(&self, handle: &mut Handle<Doorman>, tried: &mut Vec<String>) -> bool {
         let Ok(mut agent) = AgentClient::connect_env().await else { return false };
         for identity in agent.request_identities().await.unwrap_or_default() {
             let AgentIdentity::PublicKey { key, comment } = identity else { continue };
             tried.push(format!("the agent's key `{}`", comment.escape_debug()));
-            let answer = handle.authenticate_publickey_with(self.user.clone(), key, None, &mut agent).await;
+            let hash = rsa_hash(handle, &key.algorithm()).await;
+            let answer = handle.authenticate_publickey_with(self.user.clone(), key, hash, &mut agent).await;
             if answer.is_ok_and(|answer| answer.success()) {
                 return true;
             }
         }
         false
     }
+}
+
+/// By which hash the server wants to be signed for with an RSA key; other keys have theirs.
+/// A server that does not say is taken for one that has learnt RFC 8332.
+async fn rsa_hash(handle: &Handle<Doorman>, algorithm: &Algorithm) -> Option<HashAlg> {
+    if !matches!(algorithm, Algorithm::Rsa { .. }) {
+        return None;
+    }
+    let said = handle.best_supported_rsa_hash().await.ok().flatten();
+    said.unwrap_or(Some(HashAlg::Sha256))
 }
 
 /// The kinds of keys that are known of the host before all others, so that the server shows one of them.

@@ -106,8 +106,7 @@ impl Sftp {
             (Ok(()), Err(error)) => Err(self.failed("write", key, &session, error).await),
         };
         if stored.is_err() {
-            // What cannot be removed is swept with the next run.
-            session.sftp.remove(temporary).await.map(drop).unwrap_or_default();
+            self.link.remove(temporary).await;
         }
         stored
     }
@@ -184,6 +183,10 @@ impl Sftp {
             When::Always | When::Absent => session.sftp.rename(temporary, path).await.map(drop),
         };
         let Err(error) = renamed else { return Ok(Written::default()) };
+        // Without an answer nobody knows whether it has its name: the whole write is tried again.
+        if !matches!(error, Error::Status(_)) {
+            return Err(self.failed("give its name to", key, session, error).await);
+        }
         if self.look(key).await?.is_none() {
             return Err(self.failed("give its name to", key, session, error).await);
         }

@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use socket2::SockRef;
+
 /// What happens to requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -18,6 +20,8 @@ pub(crate) enum Fault {
     Lost,
     /// Three in ten are cut in the middle of the answer, after it began.
     Cut,
+    /// Three in ten are reset: in the middle of what is sent, or in the middle of the answer.
+    Reset,
     /// One in ten is answered 503, or its answer is lost, or is cut in the middle.
     Tenth,
     /// All are cut at once.
@@ -116,7 +120,12 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     if fault == Fault::Down {
         return client.shutdown(Shutdown::Both);
     }
+    let reset = hit && fault == Fault::Reset;
     let mut body = vec![0; length];
+    if reset && length > 1 && number.is_multiple_of(2) {
+        reader.read_exact(&mut body[..length / 2])?;
+        return SockRef::from(&client).set_linger(Some(Duration::ZERO));
+    }
     reader.read_exact(&mut body)?;
     if hit && fault == Fault::Busy {
         let answer = "HTTP/1.1 503 Slow Down\r\nretry-after: 0\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
@@ -138,9 +147,12 @@ fn pass(mut client: TcpStream, shared: &Shared) -> io::Result<()> {
     server.read_to_end(&mut answer)?;
     let sent = match fault {
         Fault::Lost if hit => 0,
-        Fault::Cut if hit => answer.len() * 2 / 3,
+        Fault::Cut | Fault::Reset if hit => answer.len() * 2 / 3,
         _ => answer.len(),
     };
     client.write_all(answer.get(..sent).unwrap_or_default())?;
+    if reset {
+        return SockRef::from(&client).set_linger(Some(Duration::ZERO));
+    }
     client.shutdown(Shutdown::Both)
 }

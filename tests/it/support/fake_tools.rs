@@ -82,7 +82,12 @@ impl Fake {
 
     /// How often it was started.
     pub(crate) fn starts(&self) -> usize {
-        fs::read_to_string(&self.log).map_or(0, |log| log.lines().count())
+        self.lines().len()
+    }
+
+    /// The arguments of every start.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        fs::read_to_string(&self.log).map_or(Vec::new(), |log| log.lines().map(Into::into).collect())
     }
 
     /// How often each part was encoded, by the name of its file: `chunk-00003`, `audio-0`.

@@ -4,11 +4,13 @@
 
 pub(crate) mod bench;
 pub(crate) mod brokers;
-#[cfg(all(feature = "stores", feature = "faults"))]
+#[cfg(feature = "stores")]
 pub(crate) mod cutter;
 pub(crate) mod fake_tools;
 pub(crate) mod media;
 pub(crate) mod oracle;
+#[cfg(feature = "sftp")]
+pub(crate) mod pipe;
 #[cfg(all(feature = "faults", feature = "stores"))]
 pub(crate) mod postgres;
 pub(crate) mod sandbox;

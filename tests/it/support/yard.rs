@@ -66,11 +66,17 @@ impl Yard {
 
     /// The settings of all workers that begin now, with more of the `[worker]` section.
     pub(crate) fn settings(&self, more: &str) {
+        let root = self.sandbox.path("").display().to_string();
+        self.settings_with(&format!("{more}\noutputs = [\"{root}\"]"), "");
+    }
+
+    /// The same for workers that publish elsewhere, with more sections.
+    pub(crate) fn settings_with(&self, more: &str, sections: &str) {
         let (ffmpeg, root) = (self.ffmpeg.program.display(), self.sandbox.path("").display().to_string());
         let url = &self.url;
         self.sandbox.config(&format!(
-            "{CONFIG}\n{more}\ninputs = [\"{root}\"]\noutputs = [\"{root}\"]\n\
-             [tools]\nffmpeg = \"{ffmpeg}\"\n[queue]\nurl = \"{url}\"\n"
+            "{CONFIG}\n{more}\ninputs = [\"{root}\"]\n[tools]\nffmpeg = \"{ffmpeg}\"\n[queue]\nurl = \"{url}\"\n\
+             {sections}"
         ));
     }
 
