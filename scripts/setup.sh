@@ -35,7 +35,7 @@ missing_packages() {
     has chromium || has chromium-browser || has google-chrome || [ -n "${CHROMIUM:-}" ] || echo chromium
     has openssl || echo openssl
     # Pictures are made and looked at by other programs than ours.
-    has convert || echo imagemagick
+    convert -version 2>/dev/null | grep -q '^Version: ImageMagick' || echo imagemagick
     ls -d /usr/lib/postgresql/*/bin >/dev/null 2>&1 || echo postgresql
     has exiftool || echo libimage-exiftool-perl
     has heif-convert && has heif-enc || echo libheif-examples

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::model::media::Chapter;
 
-use super::webvtt::clock;
+use super::webvtt::{clock, escaped};
 
 /// A track of kind `chapters`: one cue for each.
 pub fn vtt(chapters: &[Chapter]) -> String {
@@ -30,11 +30,6 @@ pub fn json(chapters: &[Chapter]) -> String {
         })
     };
     Value::Array((1..).zip(chapters).map(one).collect()).to_string()
-}
-
-/// No title can be a tag, a name of a character, or a line of times.
-fn escaped(title: &str) -> String {
-    title.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

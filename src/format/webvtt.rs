@@ -51,9 +51,27 @@ fn cue(block: &str) -> Option<Cue> {
     let mut lines = block.lines().skip_while(|line| !line.contains("-->"));
     let (start, rest) = lines.next()?.split_once("-->")?;
     let end = rest.split_whitespace().next()?;
-    // An arrow in the text would be taken for times.
-    let text = lines.map(|line| line.replace("-->", "→")).collect::<Vec<_>>().join("\n");
+    let text = lines.map(marked_up).collect::<Vec<_>>().join("\n");
     Some(Cue { start: seconds(start)?, end: seconds(end)?, text: text.trim_end().into() })
+}
+
+/// A line as a cue may have it: ffmpeg writes text as it is, and tags of these few kinds.
+fn marked_up(line: &str) -> String {
+    const TAGS: [&str; 6] = ["<i>", "</i>", "<b>", "</b>", "<u>", "</u>"];
+    let (mut text, mut rest) = (String::new(), line);
+    while let Some(at) = rest.find('<') {
+        let (before, from) = rest.split_at(at);
+        let tag = TAGS.into_iter().find(|tag| from.starts_with(tag)).unwrap_or("<");
+        text.push_str(&escaped(before));
+        text.push_str(if tag == "<" { "&lt;" } else { tag });
+        rest = from.strip_prefix(tag).unwrap_or_default();
+    }
+    text + &escaped(rest)
+}
+
+/// Text that is no tag, no character reference and no line of times (WebVTT, 4.2.2).
+pub(super) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// `01:02.500` or `10:01:02.500`.
@@ -79,17 +97,23 @@ mod tests {
     fn cues_are_read_and_moved() {
         let found = cues(FILE, 0.5, 7200.0);
         let cue = |start, end, text: &str| Cue { start, end, text: text.into() };
-        assert_eq!(found, [cue(0.5, 2.0, "Hello\nyou"), cue(3658.5, 3660.5, "a → b")]);
+        assert_eq!(found, [cue(0.5, 2.0, "Hello\nyou"), cue(3658.5, 3660.5, "a --&gt; b")]);
+    }
+
+    #[test]
+    fn text_is_no_markup_but_for_a_few_tags() {
+        assert_eq!(marked_up("1 < 2 & <i>3</i> <x> &amp;"), "1 &lt; 2 &amp; <i>3</i> &lt;x&gt; &amp;amp;");
     }
 
     #[test]
     fn a_cue_over_an_edge_is_in_both_segments() {
         let all = cues(FILE, 0.0, 7200.0);
         let head = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n";
-        let late = format!("{head}\n01:00:59.000 --> 01:01:01.000\na → b\n");
+        let late = format!("{head}\n01:00:59.000 --> 01:01:01.000\na --&gt; b\n");
         assert_eq!(segment(&all, (3600.0, 3660.0), 900_000), late);
         assert_eq!(segment(&all, (3660.0, 3720.0), 900_000), late);
         assert_eq!(segment(&all, (3720.0, 3780.0), 900_000), head);
-        assert!(whole(&all).starts_with("WEBVTT\n\n00:00:01.000 --> 00:00:02.500\nHello\nyou\n\n01:00:59.000"));
+        let begin = "WEBVTT\n\n00:00:00.000 --> 00:00:00.400\ntoo early\n\n00:00:01.000 --> 00:00:02.500\nHello\nyou\n";
+        assert!(whole(&all).starts_with(begin), "{}", whole(&all));
     }
 }

@@ -287,8 +287,9 @@ impl Job<'_> {
 
     /// What the package has that those of such sources did not have from the first version on.
     fn extras(&self, plan: &HlsPlan, chapters: &[Chapter]) -> Vec<&'static str> {
-        let texts = self.settings.dash && !plan.subtitles.is_empty();
-        let extras = [(!chapters.is_empty(), "chapters"), (texts, "texts for DASH")];
+        let texts = !plan.subtitles.is_empty();
+        let dash = texts && self.settings.dash;
+        let extras = [(!chapters.is_empty(), "chapters"), (texts, "escaped texts"), (dash, "texts for DASH")];
         extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect()
     }
 
@@ -315,7 +316,8 @@ impl Job<'_> {
         let alone = earlier.is_some() || ladder::lineage(&work.plan.video).is_some();
         let led = if alone { None } else { film::share(work, self.item, fetched, (&place, &extras)).await? };
         let made = done::chunks(&place, self.cx, led.is_some()).await?;
-        let set = work.target.set(Target { generation, place, key_ring, pointer, chapters, recipes, earlier, made, led });
+        let set =
+            work.target.set(Target { generation, place, key_ring, pointer, chapters, recipes, earlier, made, led });
         set.map_err(|_| Failure::environment("the source was whole twice"))
     }
 
