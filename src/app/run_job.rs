@@ -234,8 +234,7 @@ impl Workshop {
         for number in 0..MOST_FOLDERS {
             let name = if number == 0 { id.to_owned() } else { format!("{id}-{number}") };
             let folder = jobs.join(name);
-            make_folder(&folder, "work")?;
-            let taken = Lock::take(&folder)
+            let taken = Lock::make(&folder)
                 .map_err(|error| Failure::io(&format!("could not lock `{}`", folder.display()), &error))?;
             if let Some(lock) = taken {
                 return Ok((folder, lock));
@@ -294,9 +293,14 @@ impl Runner for Workshop {
         }
         let held = self.folders().remove(id);
         let folder = held.as_ref().map_or_else(|| self.state.join("jobs").join(id), |(folder, _)| folder.clone());
-        // Removed under the lock, so that nobody is working there.
-        match tokio::fs::remove_dir_all(&folder).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+        let gone = folder.clone();
+        let removed = tokio::task::spawn_blocking(move || match held {
+            Some((_, lock)) => lock.remove(&gone),
+            // Whoever works there removes it.
+            None => Lock::take(&gone)?.map_or(Ok(()), |lock| lock.remove(&gone)),
+        });
+        match removed.await {
+            Ok(Err(error)) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::warn!(folder = %folder.display(), %error, "a work folder could not be removed");
             }
             _ => {}
@@ -399,9 +403,9 @@ fn sweep(jobs: &Path) {
     for entry in std::fs::read_dir(jobs).into_iter().flatten().flatten() {
         let age = entry.metadata().and_then(|meta| meta.modified()).map(|time| time.elapsed().unwrap_or_default());
         let stale = age.is_ok_and(|age| age > STALE);
-        if stale && let Ok(Some(_lock)) = Lock::take(&entry.path()) {
+        if stale && let Ok(Some(lock)) = Lock::take(&entry.path()) {
             // One that stays is looked at again at the next start.
-            std::fs::remove_dir_all(entry.path()).unwrap_or_default();
+            lock.remove(&entry.path()).unwrap_or_default();
         }
     }
 }

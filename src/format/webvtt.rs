@@ -69,7 +69,7 @@ fn marked_up(line: &str) -> String {
     text + &escaped(rest)
 }
 
-/// Text that is no tag, no character reference and no line of times (WebVTT, 4.2.2).
+/// Text that is no tag, no character reference and no line of times (`WebVTT`, 4.2.2).
 pub(super) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
