@@ -139,19 +139,19 @@ impl Guest<'_> {
         let cx = self.cx;
         let size = film.source.bytes;
         let path = self.shelf.folder.join("index");
-        let file = with_holes(&path, size).await?;
+        let index = with_holes(&path, size).await?;
         let mut here = Vec::new();
-        self.read(film, &file, 0..HEAD.min(size), &mut here).await?;
+        self.read(film, &index, 0..HEAD.min(size), &mut here).await?;
         let (at, length) = loop {
-            let (reading, known) = (Arc::clone(&file), here.clone());
+            let (reading, known) = (Arc::clone(&index), here.clone());
             match blocking(move || Ok(find_index(&reading, size, &known))).await? {
                 Ok(Some(moov)) if moov.1 <= LARGEST_INDEX => break moov,
                 Ok(_) => return Err(Failure::permanent("it is no MP4 file with an index")),
-                Err(at) => self.read(film, &file, at..(at + BOX).min(size), &mut here).await?,
+                Err(at) => self.read(film, &index, at..(at + BOX).min(size), &mut here).await?,
             }
         };
         // A faststart file has its first pictures behind the index, and they tell their format.
-        self.read(film, &file, at..(at + length + HEAD).min(size), &mut here).await?;
+        self.read(film, &index, at..(at + length + HEAD).min(size), &mut here).await?;
         let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &path, &self.settings.limits, &cx.cancel).await?;
         Ok((media, Reach::Index(path, here)))
     }
@@ -160,14 +160,14 @@ impl Guest<'_> {
     async fn read(
         &self,
         film: &Film,
-        file: &Arc<File>,
+        into: &Arc<File>,
         range: Range<u64>,
         here: &mut Vec<Range<u64>>,
     ) -> Result<(), Failure> {
         let nobody = watch::Sender::new(None);
         let context = fetch_context(self.item, self.cx, self.report, &nobody);
         let range = std::slice::from_ref(&range);
-        self.cx.sources.spans(self.item, &film.source.input, range, file, &context).await?;
+        self.cx.sources.spans(self.item, &film.source.input, range, into, &context).await?;
         here.extend_from_slice(range);
         Ok(())
     }
@@ -236,8 +236,9 @@ impl Guest<'_> {
         let needed = if let Part::Video(chunk) = part { work.bytes_of_chunk(&chunk) } else { None };
         // Where that cannot be told, all of it.
         let (from, to) = needed.unwrap_or((0, size));
-        let spans = [from..to.min(size)];
-        let bytes = here.iter().chain(&spans).map(|range| range.end.saturating_sub(range.start)).sum();
+        let span = from..to.min(size);
+        let spans = std::slice::from_ref(&span);
+        let bytes = here.iter().chain(spans).map(|range| range.end.saturating_sub(range.start)).sum();
         let room = self.cx.permit(&self.cx.lanes.room, work.rank, bytes).await?;
         let file = with_holes(&work.source, size).await?;
         let (from, here, into) = (index.to_path_buf(), here.to_vec(), Arc::clone(&file));
@@ -248,7 +249,7 @@ impl Guest<'_> {
         let nobody = watch::Sender::new(None);
         let context = fetch_context(self.item, self.cx, self.report, &nobody);
         let record = &known.film.source.input;
-        match self.cx.sources.spans(self.item, record, &spans, &file, &context).await {
+        match self.cx.sources.spans(self.item, record, spans, &file, &context).await {
             Ok(()) => Ok(Some(room)),
             Err(failure) if failure.class == Class::Stopped => Err(failure),
             Err(failure) => {

@@ -214,17 +214,12 @@ pub async fn work(
     });
     let mut tasks = JoinSet::new();
     // Who does one job lends a hand as long as that takes.
-    let (shared_by_hands, until) = (Arc::clone(&shared), shared.stop.child_token());
+    let (hands, until) = (Arc::clone(&shared), shared.stop.child_token());
     for _ in 0..slots {
-        let (slot, until) = (slot(Arc::clone(&shared)), until.clone());
-        tasks.spawn(async move {
-            let reachable = slot.await;
-            until.cancel();
-            reachable
-        });
+        tasks.spawn(slot_until(Arc::clone(&shared), until.clone()));
     }
     tasks.spawn(async move {
-        hands::lend(shared_by_hands, until).await;
+        hands::lend(hands, until).await;
         true
     });
     let mut summary = WorkerSummary::default();
@@ -260,6 +255,13 @@ pub async fn work(
         count(&news, &mut summary);
     }
     summary
+}
+
+/// A slot whose end ends `until`.
+async fn slot_until(shared: Arc<Shared>, until: CancellationToken) -> bool {
+    let reachable = slot(shared).await;
+    until.cancel();
+    reachable
 }
 
 /// Takes one job after the other. `false` if it gave up on the queue.
