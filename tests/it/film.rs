@@ -57,8 +57,8 @@ impl Set {
             ("FOREBAY_WORKER__NAME", name),
             ("FOREBAY_NETWORK__USER_AGENT", name),
             ("FOREBAY_WORKER__SHARE_AFTER", share_after),
-            ("FOREBAY_WORKER__INPUTS", r#"["http:", "shelf:"]"#),
-            ("FOREBAY_WORKER__PRIVATE_HOSTS", r#"["*"]"#),
+            ("FOREBAY_WORKER__INPUTS", "http:,shelf:"),
+            ("FOREBAY_WORKER__PRIVATE_HOSTS", "*"),
         ];
         self.yard.sandbox.start_with(["worker", "--json", "--state", &format!("state-{name}")], &variables)
     }
@@ -179,7 +179,7 @@ fn a_film_goes_from_a_bucket_to_a_bucket() {
     }
     set.yard.sandbox.set("AWS_ACCESS_KEY_ID", "any");
     set.yard.sandbox.set("AWS_SECRET_ACCESS_KEY", "any");
-    set.yard.sandbox.set("FOREBAY_WORKER__OUTPUTS", r#"["shelf:"]"#);
+    set.yard.sandbox.set("FOREBAY_WORKER__OUTPUTS", "shelf:");
     set.yard.ffmpeg.mode("slow");
     let id = set.yard.submit(&Job { input: "shelf:source/film.mp4".into(), to: "shelf:out".into(), ..set.job() });
     let workers = set.workers();
