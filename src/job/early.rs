@@ -126,7 +126,7 @@ async fn open(arrival: &Arrival, folder: &Path, settings: &HlsSettings, cx: &Con
         linked.map_err(|error| Failure::io("could not link", &error))
     })
     .await?;
-    let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &path, &settings.limits, &cx.cancel).await?;
+    let media = ffprobe::probe_index(&cx.ffmpeg.ffprobe, &path, &settings.limits, &cx.cancel).await?;
     let known =
         media.video.as_ref().is_some_and(|video| !video.pixel_format.is_empty() && !video.timeline.spans.is_empty());
     // Whether a source can be copied is seen only when it is whole.

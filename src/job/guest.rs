@@ -152,7 +152,7 @@ impl Guest<'_> {
         };
         // A faststart file has its first pictures behind the index, and they tell their format.
         self.read(film, &index, at..(at + length + HEAD).min(size), &mut here).await?;
-        let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &path, &self.settings.limits, &cx.cancel).await?;
+        let media = ffprobe::probe_index(&cx.ffmpeg.ffprobe, &path, &self.settings.limits, &cx.cancel).await?;
         Ok((media, Reach::Index(path, here)))
     }
 

@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use forebay::model::job::{Job, Task};
@@ -120,6 +121,20 @@ fn film(seconds: u32) -> PathBuf {
     let mut arguments = vec!["-f", "lavfi", "-i", &picture, "-f", "lavfi", "-i", &sound];
     arguments.extend(codecs.split_whitespace());
     media::make("mp4", &arguments)
+}
+
+/// Overwrites the second in the middle of a film's picture, and nothing of its sound.
+fn damage_picture(film: &Path) {
+    let arguments = ["-v", "error", "-select_streams", "v:0", "-show_entries", "packet=size,pos", "-of", "csv=p=0"];
+    let listed = Command::new("ffprobe").args(arguments).arg(film).output().unwrap().stdout;
+    let listed = String::from_utf8(listed).unwrap();
+    let packets = listed.lines().map(|line| line.split(',').map(|number| number.parse::<usize>().unwrap()));
+    let packets: Vec<Vec<usize>> = packets.map(Iterator::collect).collect();
+    let mut bytes = fs::read(film).unwrap();
+    for packet in &packets[packets.len() / 2..][..24] {
+        bytes[packet[1]..packet[1] + packet[0]].fill(0);
+    }
+    fs::write(film, bytes).unwrap();
 }
 
 fn drain(workers: BTreeMap<&'static str, Running>) {
@@ -300,11 +315,7 @@ fn a_source_that_changes_meanwhile_is_encoded_anew() {
 fn a_chunk_that_fails_for_good_fails_its_film_with_the_reason() {
     let set = Set::new("sqlite");
     set.yard.ffmpeg.mode("slow");
-    let path = set.files.join("film.mp4");
-    let mut bytes = fs::read(&path).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 100_000].fill(0);
-    fs::write(&path, bytes).unwrap();
+    damage_picture(&set.files.join("film.mp4"));
     let id = set.yard.submit(&set.job());
     let workers = set.workers();
     let dead = set.yard.stands(&id, State::Dead);
