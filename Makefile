@@ -1,6 +1,6 @@
 # Each target is enough on a fresh machine: what it needs it sets up first.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test web build serve demo demo-play test test-browser chaos bench bench-queue lint clean-demo
+.PHONY: help setup setup-test web build serve demo demo-play test test-browser chaos bench bench-film bench-queue lint clean-demo
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ chaos: setup-test ## 500 kills of workers, with brokers killed and stopped too (
 
 bench-queue: build ## jobs a second against Celery on the same servers, and how long a claim takes
 	@bench/workers.py
+
+bench-film: build ## one film on two workers, pinned to a core each, against one
+	@bench/film.py
 
 bench: build ## measure against the bound and against others, into bench/RESULTS.md (QUICK=1: a short look)
 	@bench/run.sh $(if $(QUICK),--quick)

@@ -74,7 +74,7 @@ async fn submit(queue: Arc<dyn Queue>, part: usize, jobs: usize, parts: usize) -
 
 /// The time of single claims, one after the other.
 async fn measure(queue: &Arc<dyn Queue>, count: usize) -> Result<Vec<Duration>, Box<dyn Error>> {
-    let asker = Asker { worker: "measure".into(), labels: BTreeSet::new() };
+    let asker = Asker { worker: "measure".into(), labels: BTreeSet::new(), only: None };
     let mut times = Vec::with_capacity(count);
     for _ in 0..count {
         let begun = Instant::now();
@@ -86,7 +86,7 @@ async fn measure(queue: &Arc<dyn Queue>, count: usize) -> Result<Vec<Duration>, 
 }
 
 async fn drain(queue: Arc<dyn Queue>, part: usize) -> Result<usize, String> {
-    let asker = Asker { worker: format!("w{part}"), labels: BTreeSet::new() };
+    let asker = Asker { worker: format!("w{part}"), labels: BTreeSet::new(), only: None };
     let mut done = 0;
     while let Some(claim) = queue.claim(&asker, LEASE).await.map_err(|error| error.to_string())? {
         queue.settle(&claim, &End::Done(json!(null))).await.map_err(|error| error.to_string())?;

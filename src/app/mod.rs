@@ -4,6 +4,7 @@
 mod bulk;
 pub mod check;
 pub mod explain;
+mod film;
 pub mod gc;
 pub mod keys;
 #[cfg(feature = "stores")]
@@ -109,6 +110,7 @@ async fn context(
         cancel: stop.now.clone(),
         turns: Arc::default(),
         ids: Arc::default(),
+        crew: None,
     })
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,11 +13,13 @@ use serde_json::{Value, json};
 
 #[cfg(any(feature = "photos", feature = "stores"))]
 use super::bulk;
+use super::film::{self, Fleet};
 use super::{keys, lanes, make_folder, source_settings};
 use crate::config::Config;
 use crate::config::layer::{Flag, Surroundings};
 use crate::engine::dispatcher::lane_use;
 use crate::engine::worker::{Order, Runner};
+use crate::job::film::Crew;
 use crate::job::hls::{self, Outcome};
 #[cfg(feature = "photos")]
 use crate::job::share::Share;
@@ -28,6 +30,8 @@ use crate::model::id;
 use crate::model::item::{Item, Locator, Rank};
 use crate::model::job::{Job, Task};
 use crate::pipeline::lane::Lane;
+use crate::plan::settings::HlsSettings;
+use crate::queue::Queue;
 use crate::scratch::file::Privacy;
 use crate::scratch::journal::Journal;
 use crate::scratch::lock::Lock;
@@ -40,6 +44,13 @@ const STALE: Duration = Duration::from_hours(7 * 24);
 
 /// Work folders of one job: more than one only while a worker that was given up still holds the first.
 const MOST_FOLDERS: u32 = 20;
+
+/// What it takes to work on one video.
+pub(super) struct Bench {
+    pub(super) item: Item,
+    pub(super) settings: HlsSettings,
+    pub(super) context: Context,
+}
 
 /// Runs jobs in this process. What is scarce is shared by all of them.
 pub struct Workshop {
@@ -54,6 +65,8 @@ pub struct Workshop {
     album: Lane<Rank>,
     #[cfg(feature = "stores")]
     moving: bulk::Moving,
+    /// The workers that share long films.
+    fleet: OnceLock<Fleet>,
     /// Which stores fail, by the number of the job that uses them.
     outages: Mutex<HashMap<u64, Outages>>,
     /// Work folders that are in use, by job, with what locks them.
@@ -67,6 +80,7 @@ impl Workshop {
         let config = load(flags.clone(), cores)?;
         make_folder(&state.join("jobs"), "state")?;
         sweep(&state.join("jobs"));
+        sweep(&state.join("films"));
         Ok(Self {
             lanes: lanes(&config),
             #[cfg(feature = "stores")]
@@ -78,6 +92,7 @@ impl Workshop {
             turns: Arc::default(),
             state,
             album: Lane::new(1),
+            fleet: OnceLock::new(),
             outages: Mutex::default(),
             folders: Mutex::default(),
         })
@@ -118,7 +133,35 @@ impl Workshop {
     }
 
     async fn hls(&self, order: &Order, config: &Config, folder: &Path) -> Result<Value, Failure> {
-        let job = &order.job;
+        let bench = self.bench(order, &order.job, config, folder).await?;
+        let crew = self.fleet.get().map(|fleet| fleet.crew(order, config, &bench.context) as Arc<dyn Crew>);
+        let context = Context { crew, ..bench.context };
+        let outcome = hls::run(&bench.item, &bench.settings, &context, order.report.as_ref()).await;
+        context.journal.close().await;
+        Ok(match outcome? {
+            Outcome::Published { master, objects, bytes, seconds } => {
+                json!({ "master": master, "objects": objects, "bytes": bytes, "seconds": seconds })
+            }
+            Outcome::AlreadyDone { master } => json!({ "master": master, "already-done": true }),
+            Outcome::Would { what } => json!({ "would": what }),
+        })
+    }
+
+    /// Makes a chunk of a film that another job leads.
+    async fn chunk(&self, order: &Order, folder: &Path) -> Result<Value, Failure> {
+        let fleet = self.fleet.get().ok_or_else(|| Failure::environment("this program takes no chunks"))?;
+        let storage = self.config.stores.open(&order.job.to, Privacy::Public)?;
+        let Some(chunk) = fleet.find(&order.job, &storage).await? else { return Ok(json!({ "over": true })) };
+        allow(&chunk.film_job, &self.config)?;
+        let config = self.settings(&chunk.film_job)?;
+        let bench = self.bench(order, &chunk.film_job, &config, folder).await?;
+        let made = fleet.make(&chunk, &bench, folder, order.report.as_ref()).await;
+        bench.context.journal.close().await;
+        made.map(|()| json!({ "chunk": chunk.number }))
+    }
+
+    /// What it takes to work on the video of `job`.
+    async fn bench(&self, order: &Order, job: &Job, config: &Config, folder: &Path) -> Result<Bench, Failure> {
         let item = Item {
             id: job.id.clone(),
             title: job.title.clone(),
@@ -144,16 +187,20 @@ impl Workshop {
             cancel: order.cancel.clone(),
             turns: Arc::clone(&self.turns),
             ids: Arc::clone(&self.ids),
+            crew: None,
         };
-        let outcome = hls::run(&item, &settings, &context, order.report.as_ref()).await;
-        context.journal.close().await;
-        Ok(match outcome? {
-            Outcome::Published { master, objects, bytes, seconds } => {
-                json!({ "master": master, "objects": objects, "bytes": bytes, "seconds": seconds })
-            }
-            Outcome::AlreadyDone { master } => json!({ "master": master, "already-done": true }),
-            Outcome::Would { what } => json!({ "would": what }),
-        })
+        Ok(Bench { item, settings, context })
+    }
+
+    /// Shares long films with the other workers of `queue`, and takes chunks of theirs.
+    pub async fn join(&self, queue: &Arc<dyn Queue>) {
+        // Who cannot encode now makes no chunks; jobs say what is wrong.
+        let Ok(ffmpeg) = find::ffmpeg(&self.config.tools.ffmpeg, &self.config.tools.ffprobe).await else { return };
+        let Ok(settings) = self.config.hls_settings(None, None) else { return };
+        let make = film::label(&settings, &ffmpeg.version);
+        let fleet = Fleet::new(Arc::clone(queue), make, self.state.join("films"));
+        // Once is enough.
+        self.fleet.set(fleet).unwrap_or_default();
     }
 
     #[cfg(feature = "photos")]
@@ -209,6 +256,7 @@ impl Runner for Workshop {
             Task::Hls => self.hls(order, &config, &folder).await,
             Task::Photos => self.photos(order, &config).await,
             Task::Migrate => self.migrate(order, &config, &folder).await,
+            Task::Chunk => self.chunk(order, &folder).await,
         };
         self.outages().remove(&order.number);
         // Another attempt on this machine may begin as soon as the folder is free.
@@ -222,7 +270,17 @@ impl Runner for Workshop {
         let mine = |rank: &Rank| rank.number == number;
         let lanes = &self.lanes;
         let all = [&lanes.network, &lanes.disk, &lanes.cpu, &lanes.upload, &lanes.room, &lanes.backlog, &lanes.early];
-        all.into_iter().chain([&self.album]).any(|lane| lane.waits(mine))
+        let leads = self.fleet.get().is_some_and(|fleet| fleet.waits(number));
+        leads || all.into_iter().chain([&self.album]).any(|lane| lane.waits(mine))
+    }
+
+    fn make(&self) -> Option<String> {
+        self.fleet.get().map(Fleet::make_of)
+    }
+
+    fn idle(&self) -> u64 {
+        let cpu = self.lanes.cpu.stats();
+        if cpu.waiting > 0 { 0 } else { cpu.capacity.saturating_sub(cpu.taken) }
     }
 
     fn outage(&self, number: u64) -> Option<Outage> {
@@ -230,6 +288,9 @@ impl Runner for Workshop {
     }
 
     async fn forget(&self, id: &str) {
+        if let Some(fleet) = self.fleet.get() {
+            fleet.dismiss(id).await;
+        }
         let held = self.folders().remove(id);
         let folder = held.as_ref().map_or_else(|| self.state.join("jobs").join(id), |(folder, _)| folder.clone());
         let gone = folder.clone();

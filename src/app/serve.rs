@@ -105,6 +105,7 @@ pub async fn serve(
                 stop.step().await;
             }
         } else {
+            workshop.join(&queue).await;
             work(queue, watched, worker::settings(&config, false), stop, listener).await;
         }
     };
@@ -221,6 +222,14 @@ impl Runner for Watched {
 
     fn waits(&self, number: u64) -> bool {
         self.workshop.waits(number)
+    }
+
+    fn make(&self) -> Option<String> {
+        self.workshop.make()
+    }
+
+    fn idle(&self) -> u64 {
+        self.workshop.idle()
     }
 
     fn outage(&self, number: u64) -> Option<Outage> {

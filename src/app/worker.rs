@@ -57,6 +57,7 @@ pub async fn worker(
     let settings = settings(&config, request.once);
     let labels = settings.labels.clone();
     begin(&Introduction { name: settings.name.clone(), queue: queue.address(), labels, warnings });
+    workshop.join(&queue).await;
     let (runner, exporter) = traced(Arc::new(workshop), &config)?;
     let summary = work(queue, runner, settings, stop, listener).await;
     told(exporter).await;

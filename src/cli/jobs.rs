@@ -45,6 +45,9 @@ enum Verb {
         /// At most so many.
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: u32,
+        /// Chunks of long films too, which workers share.
+        #[arg(long)]
+        chunks: bool,
     },
     /// Shows all that is known of a job, its log too.
     Show {
@@ -89,8 +92,11 @@ pub(super) fn run(args: &Args) -> Result<Exit, Trouble> {
 async fn act(config: &Config, args: &Args) -> Result<Exit, Failure> {
     let queue = app::queue::open(config).await?;
     match &args.verb {
-        None => list(&queue, None, 50, args.json).await,
-        Some(Verb::List { state, limit }) => list(&queue, *state, *limit, args.json).await,
+        None => list(&queue, Filter { limit: 50, ..Filter::default() }, args.json).await,
+        Some(Verb::List { state, limit, chunks }) => {
+            let filter = Filter { state: *state, limit: *limit, chunks: *chunks, after: None };
+            list(&queue, filter, args.json).await
+        }
         Some(Verb::Show { id }) => show(&queue, id, args.json).await,
         Some(Verb::Cancel { ids }) => cancel(&queue, ids, args.json).await,
         Some(Verb::Retry { ids, dead }) => retry(&queue, ids, *dead, args.json).await,
@@ -98,8 +104,8 @@ async fn act(config: &Config, args: &Args) -> Result<Exit, Failure> {
     }
 }
 
-async fn list(queue: &Arc<dyn Queue>, state: Option<State>, limit: u32, json: bool) -> Result<Exit, Failure> {
-    let records = queue.list(&Filter { state, after: None, limit }).await?;
+async fn list(queue: &Arc<dyn Queue>, filter: Filter, json: bool) -> Result<Exit, Failure> {
+    let records = queue.list(&filter).await?;
     for record in &records {
         print_out(&if json { masked(record).to_string() } else { row(record) });
     }
@@ -144,7 +150,7 @@ async fn cancel(queue: &Arc<dyn Queue>, ids: &[String], json: bool) -> Result<Ex
 async fn retry(queue: &Arc<dyn Queue>, ids: &[String], dead: bool, json: bool) -> Result<Exit, Failure> {
     let mut ids = ids.to_vec();
     if dead {
-        let filter = Filter { state: Some(State::Dead), after: None, limit: 100_000 };
+        let filter = Filter { state: Some(State::Dead), after: None, limit: 100_000, chunks: false };
         ids.extend(queue.list(&filter).await?.into_iter().map(|record| record.id));
     }
     let mut exit = Exit::Done;
@@ -165,7 +171,7 @@ async fn watch(queue: &Arc<dyn Queue>, ids: &[String], json: bool) -> Result<Exi
     if ids.is_empty() {
         // Only what happens from now on.
         loop {
-            let page = queue.list(&Filter { state: None, after: Some(after), limit: PAGE }).await?;
+            let page = queue.list(&Filter { state: None, after: Some(after), limit: PAGE, chunks: false }).await?;
             let Some(last) = page.last() else { break };
             after = last.version;
         }
@@ -180,7 +186,7 @@ async fn watch(queue: &Arc<dyn Queue>, ids: &[String], json: bool) -> Result<Exi
     }
     while ids.is_empty() || over.len() < ids.len() {
         tokio::time::sleep(LOOK).await;
-        for record in queue.list(&Filter { state: None, after: Some(after), limit: PAGE }).await? {
+        for record in queue.list(&Filter { state: None, after: Some(after), limit: PAGE, chunks: false }).await? {
             after = record.version;
             let wanted = ids.iter().find(|id| **id == record.id);
             if ids.is_empty() || wanted.is_some() {

@@ -230,6 +230,8 @@ pub struct Worker {
     pub slots: NonZeroU64,
     /// How long a job may go without progress.
     pub lease: Duration,
+    /// Films of at least this length are shared with other workers.
+    pub share_after: Duration,
     /// The wait before a second attempt.
     pub retry_wait: Duration,
     /// How long to take no jobs after this machine failed several.

@@ -30,6 +30,7 @@ use crate::tool::ffmpeg;
 use super::blocking;
 use super::cut::{Cut, Cutter};
 use super::done::journal_place;
+use super::film;
 use super::kept;
 use super::pack::{self, INIT, Pack};
 use super::pictures;
@@ -101,11 +102,19 @@ impl Part {
     }
 }
 
+/// What came of a part here.
+pub enum Made {
+    /// It is stored.
+    Stored(journal::Chunk),
+    /// Any worker may make it: the number of the chunk.
+    Left(u64),
+}
+
 /// Encodes, checks and stores one part, and notes it when all of it is durable.
-/// What an earlier run has made is taken as it is.
-pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure> {
+/// What an earlier run has made is taken as it is; what others may make is left to them.
+pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
     if let Some(made) = work.target.get().and_then(|target| target.made.get(&part.name())) {
-        return Ok(made.clone());
+        return Ok(Made::Stored(made.clone()));
     }
     let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
     let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
@@ -116,7 +125,12 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<journal::Chunk, Failure
     if part == Part::Pictures {
         return note(work, part, pictures::make(work, rank).await?).await;
     }
-    let rest = encoded(work, (part, &taken.missing), rank).await?;
+    let what = (part, &taken.missing[..]);
+    let begun = match begin(work, what, rank).await? {
+        Begun::Here(permit, whole) => (permit, whole),
+        Begun::Left(number) => return Ok(Made::Left(number)),
+    };
+    let rest = encoded(work, what, rank, begun).await?;
     note(work, part, joined(taken.chunk, rest)).await
 }
 
@@ -129,9 +143,13 @@ fn joined(mut one: journal::Chunk, other: journal::Chunk) -> journal::Chunk {
 }
 
 /// The renditions of a part that have to be made, encoded and stored.
-async fn encoded(work: &Work<'_>, (part, missing): (Part, &[usize]), rank: Rank) -> Result<journal::Chunk, Failure> {
-    let (mut unstored, whole) = begin(work, part, rank).await?;
-    let what = (part, missing);
+async fn encoded(
+    work: &Work<'_>,
+    what: (Part, &[usize]),
+    rank: Rank,
+    (mut unstored, whole): (Permit<Rank>, bool),
+) -> Result<journal::Chunk, Failure> {
+    let part = what.0;
     let mut files = match kept::find(work, what).await {
         Some(files) => files,
         None => made(work, what, rank, whole).await?,
@@ -167,17 +185,29 @@ async fn made(work: &Work<'_>, what: (Part, &[usize]), rank: Rank, whole: bool) 
 }
 
 /// Notes a part all of whose objects are stored.
-async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<journal::Chunk, Failure> {
+async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<Made, Failure> {
     fault::point("chunk-stored");
-    work.cx.journal.chunk_done(&journal_place(&work.target().place, work.cx), &part.name(), &chunk).await?;
+    if work.guest || work.target().led.is_some() {
+        film::note(work, part, &chunk).await?;
+    } else {
+        work.cx.journal.chunk_done(&journal_place(&work.target().place, work.cx), &part.name(), &chunk).await?;
+    }
     fault::point("chunk-noted");
-    Ok(chunk)
+    Ok(Made::Stored(chunk))
+}
+
+/// How the making of a part begins.
+enum Begun {
+    /// Here, with a permit; and whether the source is whole.
+    Here(Permit<Rank>, bool),
+    /// By whoever takes it.
+    Left(u64),
 }
 
 /// Waits until encoding of the part may begin: the source is whole, or all of it
-/// that its first piece needs is here. Tells which.
-async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>, bool), Failure> {
-    let Work { cx, .. } = work;
+/// that its first piece needs is here.
+async fn begin(work: &Work<'_>, what: (Part, &[usize]), rank: Rank) -> Result<Begun, Failure> {
+    let (Work { cx, .. }, part) = (work, what.0);
     let early = async {
         match part {
             Part::Video(chunk) => work.has_arrived(work.pieces(&chunk).first()).await,
@@ -188,8 +218,14 @@ async fn begin(work: &Work<'_>, part: Part, rank: Rank) -> Result<(Permit<Rank>,
     };
     tokio::select! {
         biased;
-        _ = work.target.wait() => Ok((cx.permit(&cx.lanes.backlog, rank, 1).await?, true)),
-        permit = early => Ok((permit?, false)),
+        target = work.target.wait() => match part {
+            // What an earlier run has encoded is only to be stored.
+            Part::Video(chunk) if target.led.is_some() && kept::find(work, what).await.is_none() => {
+                Ok(Begun::Left(chunk.number))
+            }
+            _ => Ok(Begun::Here(cx.permit(&cx.lanes.backlog, rank, 1).await?, true)),
+        },
+        permit = early => Ok(Begun::Here(permit?, false)),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::source::beside::Beside;
 use crate::storage::store::Store;
 
 use super::dash;
+use super::film;
 use super::hls::fetch_context;
 use super::reuse::Recipes;
 use super::{Context, Report};
@@ -125,6 +126,10 @@ pub async fn published(
     let nobody = watch::Sender::new(None);
     let context = fetch_context(item, cx, report, &nobody);
     let same = cx.sources.unchanged(item, &manifest.source.input, &context).await;
+    if same && cx.crew.is_some() {
+        // Whoever published it may have died before it cleared away.
+        film::end(&cx.storage, &format!("{id}/{}", manifest.generation)).await?;
+    }
     Ok(if same { Found::Published(cx.storage.address(&master)) } else { Found::Another(Box::new(manifest)) })
 }
 
@@ -170,8 +175,12 @@ pub async fn sizes(place: &str, cx: &Context) -> Result<HashMap<String, u64>, Fa
 }
 
 /// The chunks of the generation at `place` that earlier runs have made, if all their objects are still there.
-pub async fn chunks(place: &str, cx: &Context) -> Result<HashMap<String, journal::Chunk>, Failure> {
-    let noted = cx.journal.chunks(&journal_place(place, cx)).await?;
+/// With `shared` they may have been made by other workers.
+pub async fn chunks(place: &str, cx: &Context, shared: bool) -> Result<HashMap<String, journal::Chunk>, Failure> {
+    let mut noted = cx.journal.chunks(&journal_place(place, cx)).await?;
+    if shared {
+        noted.extend(film::noted(place, cx).await?);
+    }
     if noted.is_empty() {
         return Ok(HashMap::new());
     }

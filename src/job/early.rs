@@ -23,13 +23,13 @@ use crate::tool::ffprobe;
 use super::{Context, blocking};
 
 /// ffprobe decodes a few pictures at the head of a file to tell their format.
-const HEAD: u64 = 512 << 10;
+pub(super) const HEAD: u64 = 512 << 10;
 
 /// A source that comes faster than this needs no head start.
 const SMALLEST: u64 = 3 * HEAD;
 
 /// No index of a film is larger.
-const LARGEST_INDEX: u64 = 64 << 20;
+pub(super) const LARGEST_INDEX: u64 = 64 << 20;
 
 /// A source that is coming, as far as its index tells.
 pub struct Head {
@@ -126,7 +126,7 @@ async fn open(arrival: &Arrival, folder: &Path, settings: &HlsSettings, cx: &Con
         linked.map_err(|error| Failure::io("could not link", &error))
     })
     .await?;
-    let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &path, &settings.limits, &cx.cancel).await?;
+    let media = ffprobe::probe_index(&cx.ffmpeg.ffprobe, &path, &settings.limits, &cx.cancel).await?;
     let known =
         media.video.as_ref().is_some_and(|video| !video.pixel_format.is_empty() && !video.timeline.spans.is_empty());
     // Whether a source can be copied is seen only when it is whole.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::stream::StreamExt as _;
 use sha2::{Digest as _, Sha256};
-use tokio::sync::{SetOnce, watch};
+use tokio::sync::{SetOnce, mpsc, watch};
 
 use crate::format::keys::KeyRing;
 use crate::model::event::What;
@@ -23,10 +23,11 @@ use crate::source::beside::{self, Beside};
 use crate::source::{Arrival, FetchContext, Fetched, Identity};
 use crate::tool::ffprobe;
 
-use super::chunk::{self, Part};
+use super::chunk::{self, Made, Part};
 use super::copy::{self, Original};
 use super::done::{self, Found, Manifest, Wish};
 use super::early::{self, Head};
+use super::film;
 use super::publish::{self, Provenance};
 use super::quality::{self, Bench};
 use super::reuse::{self, Earlier};
@@ -204,13 +205,13 @@ impl Job<'_> {
             settings: self.settings,
             report: self.report,
         };
-        quality::choose_once(&bench, &self.generation(fetched, &plan, false), &mut plan).await?;
+        quality::choose_once(&bench, &self.generation(fetched, &plan, &[]), &mut plan).await?;
         if let Some(earlier) = self.earlier_of(fetched) {
             reuse::adopt(&mut plan, &earlier.recipes, self.origin(fetched), self.settings);
         }
         let work = self.work((media, (plan, original)), fetched.path.clone(), (fetched.serial.clone(), None));
         self.aim(&work, fetched, &work.media.chapters).await?;
-        let made = all_chunks(&work).await;
+        let made = all_chunks(&work, self.item).await;
         self.publish(&work, made, fetched).await
     }
 
@@ -236,7 +237,7 @@ impl Job<'_> {
             Ok(fetched)
         };
         // A failure to encode comes after the source is whole, and has to be cleaned up behind.
-        let chunks = async { Ok(all_chunks(&work).await) };
+        let chunks = async { Ok(all_chunks(&work, self.item).await) };
         let (fetched, made) = tokio::try_join!(arriving, chunks)?;
         Ok(self.publish(&work, made, &fetched).await?)
     }
@@ -268,6 +269,8 @@ impl Job<'_> {
             serial,
             arrival,
             target: SetOnce::new(),
+            guest: false,
+            rest: None,
         }
     }
 
@@ -275,15 +278,19 @@ impl Job<'_> {
         Origin { source: &fetched.sha256, beside: None, ffmpeg: &self.cx.ffmpeg.version, extras: &[], lineage: None }
     }
 
-    fn generation(&self, fetched: &Fetched, plan: &HlsPlan, chapters: bool) -> String {
+    fn generation(&self, fetched: &Fetched, plan: &HlsPlan, extras: &[&str]) -> String {
         let (beside, lineage) = (self.beside.digest(), ladder::lineage(&plan.video));
-        let texts = !plan.subtitles.is_empty();
-        let extras =
-            [(chapters, "chapters"), (texts, "escaped texts"), (texts && self.settings.dash, "texts for DASH")];
-        let extras: Vec<&str> = extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect();
         let (beside, lineage) = (beside.as_deref(), lineage.as_deref());
-        let origin = Origin { beside, extras: &extras, lineage, ..self.origin(fetched) };
+        let origin = Origin { beside, extras, lineage, ..self.origin(fetched) };
         generation::name(&origin, self.settings)
+    }
+
+    /// What the package has that those of such sources did not have from the first version on.
+    fn extras(&self, plan: &HlsPlan, chapters: &[Chapter]) -> Vec<&'static str> {
+        let texts = !plan.subtitles.is_empty();
+        let dash = texts && self.settings.dash;
+        let extras = [(!chapters.is_empty(), "chapters"), (texts, "escaped texts"), (dash, "texts for DASH")];
+        extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect()
     }
 
     /// What is published now, if it was made of the same source.
@@ -294,18 +301,23 @@ impl Job<'_> {
     /// Names the generation, which takes the digest of the whole source, and finds what is there of it.
     async fn aim(&self, work: &Work<'_>, fetched: &Fetched, chapters: &[Chapter]) -> Result<(), Failure> {
         let chapters = chapter::chapters(chapters, work.plan.start, work.plan.grid.seconds());
-        let generation = self.generation(fetched, &work.plan, !chapters.is_empty());
+        let extras = self.extras(&work.plan, &chapters);
+        let generation = self.generation(fetched, &work.plan, &extras);
         let place = format!("{}/{generation}", self.identity.id);
         let encryption = self.settings.encryption.as_ref();
         let key_ring = encryption.map(|wish| Arc::new(KeyRing::new(&wish.master_key, &generation, wish.rotate)));
         let pointer = self.cx.storage.stat(&format!("{}/master.m3u8", self.identity.id)).await?;
         let pointer = pointer.and_then(|stat| stat.etag);
-        let made = done::chunks(&place, self.cx).await?;
         let recipes = reuse::recipes(&work.plan, self.origin(fetched), self.settings);
         // What is lost of the same package is made again.
         let earlier = self.earlier_of(fetched).filter(|earlier| earlier.generation != generation);
         let earlier = earlier.map(|earlier| Earlier::new(earlier, self.settings));
-        let set = work.target.set(Target { generation, place, key_ring, pointer, chapters, recipes, earlier, made });
+        // What is taken over for the most part is not worth sharing.
+        let alone = earlier.is_some() || ladder::lineage(&work.plan.video).is_some();
+        let led = if alone { None } else { film::share(work, self.item, fetched, (&place, &extras)).await? };
+        let made = done::chunks(&place, self.cx, led.is_some()).await?;
+        let set =
+            work.target.set(Target { generation, place, key_ring, pointer, chapters, recipes, earlier, made, led });
         set.map_err(|_| Failure::environment("the source was whole twice"))
     }
 
@@ -325,10 +337,11 @@ impl Job<'_> {
             Ok(chunks) => self.cx.unless_cancelled(publish::publish(work, &chunks, &provenance)).await,
             Err(failure) => Err(failure),
         };
-        if let Err(failure) = &published
-            && failure.class == Class::Permanent
-        {
-            publish::withdraw(work).await;
+        if let Err(failure) = &published {
+            film::abandon(work, failure).await;
+            if failure.class == Class::Permanent {
+                publish::withdraw(work).await;
+            }
         }
         let published = published?;
         Ok(Outcome::Published {
@@ -341,7 +354,7 @@ impl Job<'_> {
 }
 
 /// Makes all parts that no earlier run has made, several at once.
-async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
+async fn all_chunks(work: &Work<'_>, item: &Item) -> Result<Vec<journal::Chunk>, Failure> {
     let wanted = work.settings.poster || work.settings.storyboard;
     let pictures = wanted && !work.plan.video.is_empty();
     let parts = parts(&work.plan, pictures, work.target.get().is_none());
@@ -355,17 +368,34 @@ async fn all_chunks(work: &Work<'_>) -> Result<Vec<journal::Chunk>, Failure> {
     });
     let at_once = if work.target.get().is_none() { MOST_KEPT } else { work.cx.lanes.backlog.capacity() };
     let at_once = usize::try_from(at_once).unwrap_or(usize::MAX);
-    let mut making = futures_util::stream::iter(parts).map(|part| chunk::make(work, part)).buffer_unordered(at_once);
-    let (mut made, mut stopped) = (Vec::new(), None);
-    while let Some(outcome) = making.next().await {
-        match outcome {
-            Ok(chunk) => made.push(chunk),
-            // Those at work may finish while the run winds down; no other gets a permit any more.
-            Err(failure) if failure.class == Class::Stopped => stopped = Some(failure),
-            Err(failure) => return Err(failure),
+    let making = futures_util::stream::iter(parts).map(|part| chunk::make(work, part));
+    let mut making = making.buffer_unordered(at_once);
+    let (leave, left) = mpsc::unbounded_channel();
+    let here = async {
+        // Dropped with the last part, which tells that no more are left to others.
+        let leave = leave;
+        let (mut made, mut stopped) = (Vec::new(), None);
+        while let Some(outcome) = making.next().await {
+            match outcome {
+                Ok(Made::Stored(chunk)) => made.push(chunk),
+                Ok(Made::Left(number)) => leave.send(number).unwrap_or_default(),
+                // Those at work may finish while the run winds down; no other gets a permit any more.
+                Err(failure) if failure.class == Class::Stopped => stopped = Some(failure),
+                Err(failure) => return Err(failure),
+            }
         }
-    }
-    stopped.map_or(Ok(made), Err)
+        Ok(stopped.map_or(Ok(made), Err))
+    };
+    let elsewhere = async {
+        match film::gather(work, item, left).await {
+            Err(failure) if failure.class != Class::Stopped => Err(failure),
+            gathered => Ok(gathered),
+        }
+    };
+    let (here, elsewhere) = tokio::try_join!(here, elsewhere)?;
+    let mut made = here?;
+    made.extend(elsewhere?);
+    Ok(made)
 }
 
 /// One line for people, with what an earlier package has.

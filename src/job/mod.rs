@@ -7,7 +7,9 @@ pub mod cut;
 pub mod dash;
 pub mod done;
 pub mod early;
+pub mod film;
 pub mod gc;
+pub mod guest;
 pub mod hls;
 mod kept;
 #[cfg(feature = "stores")]
@@ -97,6 +99,8 @@ pub struct Context {
     pub turns: Arc<AtomicU64>,
     /// One job at a time works on an id.
     pub ids: Ids,
+    /// The workers that may be asked for help with a long film, if there are any.
+    pub crew: Option<Arc<dyn film::Crew>>,
 }
 
 /// Hears what a job does.

@@ -51,6 +51,8 @@ impl Effort<'_> {
     async fn piece(&self, piece: &Piece) -> Result<f64, Failure> {
         let Work { media, target, .. } = self.work;
         let early = tokio::select! {
+            biased;
+            () = std::future::ready(()), if self.work.rest.is_some() => true,
             _ = target.wait() => false,
             () = self.work.has_arrived(Some(piece)) => true,
         };
@@ -64,7 +66,10 @@ impl Effort<'_> {
             // A decoder that read on may have come to where nothing is yet.
             drop(permit);
             cpu_seconds = made.cpu_seconds;
-            target.wait().await;
+            match self.work.rest {
+                Some(rest) => rest.fetch().await?,
+                None => drop(target.wait().await),
+            }
         }
         let _permit = self.permit(piece).await?;
         Ok(cpu_seconds + self.encode(piece).await?)

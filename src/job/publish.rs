@@ -22,6 +22,7 @@ use super::chapter;
 use super::chunk::IMMUTABLE;
 use super::dash;
 use super::done::{self, Manifest, Source, journal_place};
+use super::film;
 use super::pack::INIT;
 use super::reuse::Recipes;
 use super::subtitle;
@@ -113,6 +114,9 @@ pub async fn publish(work: &Work<'_>, chunks: &[Chunk], from: &Provenance<'_>) -
     if dash.is_none() {
         // One of an earlier generation would lead to what is no longer meant.
         work.cx.storage.delete(&format!("{}/{}", work.id, dash::NAME)).await?;
+    }
+    if work.target().led.is_some() {
+        film::end(&work.cx.storage, &work.target().place).await?;
     }
     work.cx.journal.forget(&journal_place(&work.target().place, work.cx)).await?;
     fault::point("chunks-forgotten");
@@ -249,6 +253,8 @@ async fn look_at_all(work: &Work<'_>, objects: &[Object]) -> Result<(), Failure>
     }
     // A package that is made again keeps its manifest until the new one takes its place.
     found.remove("manifest.json");
+    // What came of a film's chunks stays until nothing is to be done any more.
+    found.retain(|name, _| work.target().led.is_none() || !name.starts_with(film::FOLDER));
     for leftover in found.keys() {
         work.cx.storage.delete(&format!("{}/{leftover}", work.target().place)).await?;
     }

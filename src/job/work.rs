@@ -20,6 +20,8 @@ use crate::source::Arrival;
 use crate::source::beside::Beside;
 
 use super::copy::Original;
+use super::film::Led;
+use super::guest::Rest;
 use super::reuse::{Earlier, Recipes};
 use super::{Context, Report};
 
@@ -61,6 +63,10 @@ pub struct Work<'a> {
     pub arrival: Option<watch::Receiver<Option<Arrival>>>,
     /// Where it all goes, known when the source is whole.
     pub target: SetOnce<Target>,
+    /// Whether another worker leads the film, and this one makes a chunk of it.
+    pub guest: bool,
+    /// How to get the rest of a source of which only some is here.
+    pub rest: Option<&'a Rest<'a>>,
 }
 
 /// Where a package goes. Its name depends on the whole source.
@@ -81,6 +87,8 @@ pub struct Target {
     pub earlier: Option<Earlier>,
     /// What earlier runs have made of it, by the parts' names.
     pub made: HashMap<String, journal::Chunk>,
+    /// The film, if other workers make its chunks.
+    pub led: Option<Arc<Led>>,
 }
 
 /// A count of what is stored.
@@ -113,6 +121,13 @@ impl Work<'_> {
         if arrival.clone().wait_for(here).await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// All bytes that a chunk needs; none if that cannot be told.
+    pub(super) fn bytes_of_chunk(&self, chunk: &Chunk) -> Option<(u64, u64)> {
+        let pieces = self.pieces(chunk).into_iter();
+        let bytes = pieces.map(|piece| self.bytes_of(&piece)).collect::<Option<Vec<(u64, u64)>>>()?;
+        bytes.into_iter().reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
     }
 
     /// The bytes from the key frame before a piece to what a decoder reads after it.

@@ -88,6 +88,17 @@ pub const MIGRATE_OPTIONS: &[OptionRule] = &[
     OptionRule { name: "bandwidth", setting: "migrate.bandwidth", kind: Kind::Text },
 ];
 
+/// What `options` of a `chunk` hold, all of it.
+pub const CHUNK_OPTIONS: &[OptionRule] = &[
+    OptionRule { name: "film", setting: "", kind: Kind::Text },
+    OptionRule { name: "generation", setting: "", kind: Kind::Text },
+    OptionRule { name: "chunk", setting: "", kind: Kind::Whole },
+];
+
+/// Labels that begin like this are Forebay's own: a chunk of a film has one, by which only workers
+/// that would make the same bytes take it.
+pub const OWN_LABEL: &str = "forebay-";
+
 /// Texts in one list of a job.
 pub const MOST_TEXTS: usize = 1000;
 
@@ -103,11 +114,13 @@ pub enum Task {
     Photos,
     /// Move objects from store to store.
     Migrate,
+    /// Encode one chunk of a film that another job leads. Only workers submit these.
+    Chunk,
 }
 
 impl Task {
     /// All kinds.
-    pub const ALL: &'static [Self] = &[Self::Hls, Self::Photos, Self::Migrate];
+    pub const ALL: &'static [Self] = &[Self::Hls, Self::Photos, Self::Migrate, Self::Chunk];
 
     /// Its name in `kind`.
     pub fn name(self) -> &'static str {
@@ -115,6 +128,7 @@ impl Task {
             Self::Hls => "hls",
             Self::Photos => "photos",
             Self::Migrate => "migrate",
+            Self::Chunk => "chunk",
         }
     }
 
@@ -124,6 +138,7 @@ impl Task {
             Self::Hls => HLS_OPTIONS,
             Self::Photos => PHOTO_OPTIONS,
             Self::Migrate => MIGRATE_OPTIONS,
+            Self::Chunk => CHUNK_OPTIONS,
         }
     }
 }
@@ -198,7 +213,7 @@ impl Job {
         }
         let kind = read.text("kind", 32)?.ok_or_else(|| wrong("`kind` is missing"))?;
         let task = Task::ALL.iter().copied().find(|task| task.name() == kind).ok_or_else(|| {
-            let known: Vec<_> = Task::ALL.iter().map(|task| task.name()).collect();
+            let known: Vec<_> = Task::ALL.iter().filter(|task| **task != Task::Chunk).map(|task| task.name()).collect();
             wrong(&format!("there is no kind `{}`; kinds: {}", kind.escape_debug(), known.join(", ")))
         })?;
         let (options, force) = options(task, map.get("options"))?;
@@ -240,7 +255,29 @@ impl Job {
                     .hint("name a storage of the worker's settings, which has the password"));
             }
         }
-        Ok(())
+        self.check_chunk()
+    }
+
+    /// A chunk names its film, and nothing else has a label of ours.
+    fn check_chunk(&self) -> Result<(), Failure> {
+        let own = self.labels.iter().filter(|label| label.starts_with(OWN_LABEL)).count();
+        if self.task != Task::Chunk {
+            return if own == 0 { Ok(()) } else { Err(wrong(&format!("labels with `{OWN_LABEL}` are Forebay's own"))) };
+        }
+        let named = |option: &str, check: fn(&str) -> bool| self.options.get(option).is_some_and(|text| check(text));
+        let whole = own == 1 && named("film", id::check) && named("generation", id::is_generation);
+        if whole && self.id.is_some() && self.options.contains_key("chunk") {
+            return Ok(());
+        }
+        Err(wrong("a chunk is submitted by the worker that leads its film, and by nobody else"))
+    }
+
+    /// The job, unless it is of a kind that only workers submit.
+    pub fn from_outside(self) -> Result<Self, Failure> {
+        match self.task {
+            Task::Chunk => Err(wrong("a chunk is submitted by the worker that leads its film, and by nobody else")),
+            _ => Ok(self),
+        }
     }
 
     /// The list that an option holds; empty if it was not given.

@@ -152,6 +152,8 @@ pub struct Asker {
     pub worker: String,
     /// What it has.
     pub labels: BTreeSet<String>,
+    /// Only jobs that ask for this one of its labels.
+    pub only: Option<String>,
 }
 
 /// A job in the hands of one worker, for the time of a lease.
@@ -210,6 +212,8 @@ pub struct Filter {
     pub after: Option<u64>,
     /// At most so many.
     pub limit: u32,
+    /// Chunks of films too, each of which is a job of its own.
+    pub chunks: bool,
 }
 
 /// Jobs by state.
@@ -374,14 +378,22 @@ fn label_key(labels: &BTreeSet<String>) -> String {
     labels.iter().map(String::as_str).collect::<Vec<_>>().join(",")
 }
 
-/// The keys of all jobs that somebody with these labels can do.
-fn label_keys(labels: &BTreeSet<String>) -> Vec<String> {
-    let labels: Vec<&String> = labels.iter().collect();
-    let subset = |bits: u32| {
+/// The keys of all jobs that the asker can do and wants.
+fn label_keys(asker: &Asker) -> Vec<String> {
+    let labels: Vec<&String> = asker.labels.iter().collect();
+    let subset = |bits: u32| -> BTreeSet<String> {
         let chosen = labels.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1);
-        label_key(&chosen.map(|(_, label)| (*label).clone()).collect())
+        chosen.map(|(_, label)| (*label).clone()).collect()
     };
-    (0..1_u32 << labels.len().min(crate::model::job::MOST_LABELS)).map(subset).collect()
+    // One more than a job may have: the one of Forebay's own.
+    let subsets = (0..1_u32 << labels.len().min(crate::model::job::MOST_LABELS + 1)).map(subset);
+    let wanted = subsets.filter(|subset| asker.only.as_ref().is_none_or(|only| subset.contains(only)));
+    wanted.map(|subset| label_key(&subset)).collect()
+}
+
+/// Whether a job with this key is a chunk of a film.
+fn is_chunk(label_key: &str) -> bool {
+    label_key.contains(crate::model::job::OWN_LABEL)
 }
 
 /// Adds a line to a log, which keeps the last ones.
@@ -423,9 +435,14 @@ mod tests {
 
     #[test]
     fn a_worker_can_do_what_needs_less_than_it_has() {
-        let labels = ["gpu".to_string(), "big-disk".to_string()].into_iter().collect();
-        assert_eq!(label_keys(&labels), ["", "big-disk", "gpu", "big-disk,gpu"]);
-        assert_eq!(label_keys(&BTreeSet::new()), [""]);
+        let asker = |labels: &[&str], only: Option<&str>| Asker {
+            worker: "w".into(),
+            labels: labels.iter().map(ToString::to_string).collect(),
+            only: only.map(Into::into),
+        };
+        assert_eq!(label_keys(&asker(&["gpu", "big-disk"], None)), ["", "big-disk", "gpu", "big-disk,gpu"]);
+        assert_eq!(label_keys(&asker(&["gpu", "big-disk"], Some("gpu"))), ["gpu", "big-disk,gpu"]);
+        assert_eq!(label_keys(&asker(&[], None)), [""]);
     }
 
     #[test]

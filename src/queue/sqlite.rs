@@ -20,7 +20,7 @@ use super::{
 };
 use crate::model::failure::Failure;
 use crate::model::fault;
-use crate::model::job::Job;
+use crate::model::job::{Job, OWN_LABEL};
 
 mod row;
 
@@ -170,7 +170,7 @@ impl Sqlite {
 
     async fn first(&self, change: &mut SqliteConnection, asker: &Asker) -> Result<Option<String>, sqlx::Error> {
         let mut best: Option<(i64, i64, i64, String)> = None;
-        for labels in label_keys(&asker.labels) {
+        for labels in label_keys(asker) {
             let row = sqlx::query(
                 "SELECT -priority, turn, place, id FROM job WHERE state = 'waiting' AND labels = ?
                  ORDER BY priority DESC, turn, place LIMIT 1",
@@ -377,12 +377,16 @@ impl Queue for Sqlite {
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Record>, QueueError> {
         let order = if filter.after.is_some() { "version" } else { "submitted DESC, id DESC" };
-        let query = format!("{ALL} WHERE version > ? AND (? = '' OR state = ?) ORDER BY {order} LIMIT ?");
+        let query = format!(
+            "{ALL} WHERE version > ? AND (? = '' OR state = ?) AND (? OR instr(labels, '{OWN_LABEL}') = 0)
+             ORDER BY {order} LIMIT ?"
+        );
         let state = filter.state.map_or("", State::name);
         let rows = sqlx::query(sqlx::AssertSqlSafe(query))
             .bind(i64::try_from(filter.after.unwrap_or(0)).unwrap_or(i64::MAX))
             .bind(state)
             .bind(state)
+            .bind(filter.chunks)
             .bind(filter.limit)
             .fetch_all(&self.pool)
             .await;

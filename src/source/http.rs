@@ -22,7 +22,7 @@ use crate::pipeline::lane::Permit;
 
 use self::answer::Answer;
 use self::client::Question;
-use self::ranges::Ranges;
+pub(super) use self::ranges::Ranges;
 use super::body::Body;
 use super::mark::Mark;
 use super::part::{Part, clear, make};

@@ -17,6 +17,7 @@ mod page;
 mod part;
 mod pieces;
 mod room;
+pub mod spans;
 mod tries;
 
 use std::collections::HashMap;

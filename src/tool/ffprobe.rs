@@ -35,11 +35,37 @@ const CHAPTERS: &[&str] = &["-show_entries", "chapter=start_time,end_time:chapte
 /// An interval between packets of sound that is a hole.
 const SILENT_HOLE: f64 = 0.5;
 
+/// `genpts`: AVI and MPEG program streams say only when a packet is to be decoded.
+const WHOLE: &str = "+genpts";
+
+/// `noparse`: which pictures are key frames is told by the index, not by bytes that are not here.
+const INDEX: &str = "+genpts+noparse";
+
 /// Probes a file: never a URL, never through a playlist.
 pub async fn probe(ffprobe: &Path, path: &Path, limits: &Limits, cancel: &CancellationToken) -> Result<Media, Failure> {
+    probe_by(WHOLE, ffprobe, path, limits, cancel).await
+}
+
+/// Probes a file of which no more than its head and its index may be here.
+pub async fn probe_index(
+    ffprobe: &Path,
+    path: &Path,
+    limits: &Limits,
+    cancel: &CancellationToken,
+) -> Result<Media, Failure> {
+    probe_by(INDEX, ffprobe, path, limits, cancel).await
+}
+
+async fn probe_by(
+    flags: &str,
+    ffprobe: &Path,
+    path: &Path,
+    limits: &Limits,
+    cancel: &CancellationToken,
+) -> Result<Media, Failure> {
     refuse_by_looks(path).await?;
     let header = header(ffprobe, path, limits.pixels, cancel);
-    let (header, packets) = tokio::try_join!(header, packets(ffprobe, path, limits.pixels, cancel))?;
+    let (header, packets) = tokio::try_join!(header, packets(ffprobe, path, (limits.pixels, flags), cancel))?;
     let (many, most) = (header.streams.len() as u64, limits.streams);
     if many > most {
         return Err(Failure::permanent(format!("the file has {many} streams, more than {most}"))
@@ -230,13 +256,12 @@ async fn complete_hdr(
 async fn packets(
     ffprobe: &Path,
     path: &Path,
-    pixels: u64,
+    (pixels, flags): (u64, &str),
     cancel: &CancellationToken,
 ) -> Result<BTreeMap<u32, Packets>, Failure> {
-    // `genpts`: AVI and MPEG program streams say only when a packet is to be decoded.
     let entries = [
         "-fflags",
-        "+genpts",
+        flags,
         "-show_entries",
         "packet=stream_index,pts_time,dts_time,duration_time,size,pos,flags",
         "-of",

@@ -67,7 +67,7 @@ async fn begin(site: &Site) -> u64 {
     if cursor == 0 {
         return 0;
     }
-    let last = Filter { state: None, after: Some(cursor - 1), limit: 1 };
+    let last = Filter { state: None, after: Some(cursor - 1), limit: 1, chunks: true };
     match site.queue.list(&last).await {
         Ok(records) if records.is_empty() => {
             // Another queue lies at the same address: what is known is of the old one.
@@ -83,7 +83,7 @@ async fn begin(site: &Site) -> u64 {
 /// Takes in all that changed since `cursor`.
 async fn catch_up(site: &Site, cursor: &mut u64) -> Result<(), Failure> {
     loop {
-        let filter = Filter { state: None, after: Some(*cursor), limit: BATCH };
+        let filter = Filter { state: None, after: Some(*cursor), limit: BATCH, chunks: false };
         let records = site.queue.list(&filter).await?;
         let Some(last) = records.iter().map(|record| record.version).max() else { return Ok(()) };
         let full = records.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);

@@ -44,7 +44,7 @@ pub(super) async fn submit(
     if let Some(key) = headers.get("idempotency-key") {
         value["key"] = idempotency_key(&guest, key)?.into();
     }
-    let job = Job::from_value(&value)?;
+    let job = Job::from_value(&value)?.from_outside()?;
     let submitted = site.queue.submit(&job).await?;
     fault::point("job-accepted");
     let record = site.queue.get(&submitted.id).await?;

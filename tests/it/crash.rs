@@ -181,6 +181,7 @@ fn every_step_of_the_program_is_tried() {
         "job-accepted",
         "upload-whole",
         "job-claimed",
+        "chunk-fetched",
         "job-ended",
         "photo-named",
         "photo-written",

@@ -53,6 +53,8 @@ mod chaos;
 mod crash;
 #[cfg(all(feature = "serve", feature = "stores"))]
 mod deploy;
+#[cfg(all(feature = "faults", feature = "stores"))]
+mod film;
 #[cfg(feature = "faults")]
 mod full_disk;
 mod gc;

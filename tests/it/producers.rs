@@ -35,7 +35,7 @@ fn received(url: &str, count: usize) -> Vec<String> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let queue = queue::open(url, Duration::from_hours(1)).await.unwrap();
-        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new() };
+        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new(), only: None };
         let mut inputs = Vec::new();
         let end = Instant::now() + Duration::from_secs(20);
         loop {
@@ -118,7 +118,7 @@ fn harms_nobody(url: &str, program: &str, arguments: &[&str]) {
     }
     runtime.block_on(async {
         let queue = queue::open(url, Duration::from_hours(1)).await.unwrap();
-        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new() };
+        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new(), only: None };
         let mut seen = 0;
         let end = Instant::now() + Duration::from_secs(20);
         while seen < odd.len() && Instant::now() < end {

@@ -67,7 +67,7 @@ async fn open(url: &str) -> Arc<dyn Queue> {
 }
 
 fn asker(worker: &str, labels: &[&str]) -> Asker {
-    Asker { worker: worker.into(), labels: set(labels) }
+    Asker { worker: worker.into(), labels: set(labels), only: None }
 }
 
 fn set(labels: &[&str]) -> BTreeSet<String> {
@@ -291,7 +291,7 @@ async fn waiting_jobs_are_cancelled_and_running_ones_are_told(bench: Bench) {
 async fn every_change_is_seen_once(bench: Bench) {
     let ids = [bench.submit(&job("a")).await, bench.submit(&job("b")).await];
     bench.stands(&ids[1], State::Waiting).await;
-    let filter = |after| Filter { state: None, after, limit: 100 };
+    let filter = |after| Filter { state: None, after, limit: 100, chunks: false };
     let all = bench.queue.list(&filter(Some(0))).await.unwrap();
     assert_eq!(all.iter().map(|record| record.id.clone()).collect::<Vec<_>>(), ids);
     let newest = bench.queue.list(&filter(None)).await.unwrap();
@@ -303,7 +303,7 @@ async fn every_change_is_seen_once(bench: Bench) {
     let changed = bench.queue.list(&filter(Some(last))).await.unwrap();
     assert_eq!(changed.len(), 1);
     assert_eq!((changed[0].id.as_str(), changed[0].state), (claim.id.as_str(), State::Running));
-    let waiting = Filter { state: Some(State::Waiting), after: None, limit: 100 };
+    let waiting = Filter { state: Some(State::Waiting), after: None, limit: 100, chunks: false };
     assert_eq!(bench.queue.list(&waiting).await.unwrap().len(), 1);
     let counts = bench.queue.counts().await.unwrap();
     assert_eq!((counts.waiting, counts.running, counts.done), (1, 1, 0));

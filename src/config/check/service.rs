@@ -22,6 +22,7 @@ impl Reader<'_> {
             labels: labels.map_err(|what| self.wrong("worker.labels", &what))?,
             slots: self.count("worker.slots", 1..=1000)?,
             lease: self.time("worker.lease", 1.0..=86_400.0)?,
+            share_after: self.time("worker.share-after", 0.0..=3e9)?,
             retry_wait: self.time("worker.retry-wait", 0.0..=86_400.0)?,
             bench: self.time("worker.bench", 0.0..=86_400.0)?,
             grace: self.time("worker.grace", 0.0..=86_400.0)?,

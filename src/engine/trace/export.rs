@@ -108,6 +108,14 @@ impl Runner for Traced {
         self.runner.waits(number)
     }
 
+    fn make(&self) -> Option<String> {
+        self.runner.make()
+    }
+
+    fn idle(&self) -> u64 {
+        self.runner.idle()
+    }
+
     fn outage(&self, number: u64) -> Option<Outage> {
         self.runner.outage(number)
     }

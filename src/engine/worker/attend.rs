@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::hands::Seat;
 use super::progress::Tracker;
 use super::{News, Order, Shared, shown};
 use crate::model::event::What;
@@ -52,7 +53,7 @@ struct Pulse {
 
 impl Shared {
     /// Does the job of `claim`, and tells the queue how it ended.
-    pub(super) async fn attend(&self, claim: Claim) {
+    pub(super) async fn attend(&self, claim: Claim, seat: Option<Seat>) {
         let begun = Instant::now();
         let job = match Job::parse(claim.text.as_bytes()) {
             Ok(job) => job,
@@ -73,7 +74,7 @@ impl Shared {
             self.settle(&claim, &End::Done(Value::Null), begun + LAST_WORD).await;
         }
         fault::point("job-claimed");
-        let (ended, outcome) = self.run(&claim, job, begun).await;
+        let (ended, outcome) = self.run(&claim, (job, seat), begun).await;
         fault::point("job-ended");
         let end = self.end(&claim, ended, &outcome);
         let state = match end {
@@ -95,11 +96,20 @@ impl Shared {
     }
 
     /// Runs the job and holds its lease meanwhile. Returns when nothing of it is left.
-    async fn run(&self, claim: &Claim, job: Job, begun: Instant) -> (Option<Ended>, Result<Value, Failure>) {
+    async fn run(
+        &self,
+        claim: &Claim,
+        (job, seat): (Job, Option<Seat>),
+        begun: Instant,
+    ) -> (Option<Ended>, Result<Value, Failure>) {
+        let seat = Mutex::new(seat);
         let pulse =
             Arc::new(Pulse { beats: AtomicU64::new(0), tracker: Mutex::default(), over: CancellationToken::new() });
         let (seen, news, id) = (Arc::clone(&pulse), self.news.clone(), claim.id.clone());
         let report = move |what: What| {
+            if matches!(what, What::ChunkStarted { .. }) {
+                drop(seat.lock().unwrap_or_else(PoisonError::into_inner).take());
+            }
             if seen.hear(&what) {
                 news.send(News::Job { id: id.clone(), what }).unwrap_or_default();
             }

@@ -4,6 +4,7 @@
 //! lease, and gives the job up before the lease ends if it cannot be renewed.
 
 mod attend;
+mod hands;
 pub mod progress;
 
 use std::collections::BTreeSet;
@@ -47,6 +48,13 @@ pub trait Runner: Send + Sync {
 
     /// Whether order `number` waits for its turn in this process, behind others that work.
     fn waits(&self, number: u64) -> bool;
+
+    /// The label of chunks of films of which this program makes the bytes that any worker with that
+    /// label makes; none if it makes no chunks for others.
+    fn make(&self) -> Option<String>;
+
+    /// Cores that nobody has or waits for.
+    fn idle(&self) -> u64;
 
     /// The store that order `number` waits for because it fails, if there is one. That wait has an end of
     /// its own, by the store's tries and patience, so silence meanwhile is no bad sign.
@@ -205,9 +213,15 @@ pub async fn work(
         bench: watch::Sender::new(Bench::default()),
     });
     let mut tasks = JoinSet::new();
+    // Who does one job lends a hand as long as that takes.
+    let (hands, until) = (Arc::clone(&shared), shared.stop.child_token());
     for _ in 0..slots {
-        tasks.spawn(slot(Arc::clone(&shared)));
+        tasks.spawn(slot_until(Arc::clone(&shared), until.clone()));
     }
+    tasks.spawn(async move {
+        hands::lend(hands, until).await;
+        true
+    });
     let mut summary = WorkerSummary::default();
     let mut count = |news: &News, summary: &mut WorkerSummary| {
         if let News::Ended { state, outcome, .. } = news {
@@ -243,9 +257,20 @@ pub async fn work(
     summary
 }
 
+/// A slot whose end ends `until`.
+async fn slot_until(shared: Arc<Shared>, until: CancellationToken) -> bool {
+    let reachable = slot(shared).await;
+    until.cancel();
+    reachable
+}
+
 /// Takes one job after the other. `false` if it gave up on the queue.
 async fn slot(shared: Arc<Shared>) -> bool {
-    let asker = Asker { worker: shared.settings.name.clone(), labels: shared.settings.labels.clone() };
+    let mut asker = Asker { worker: shared.settings.name.clone(), labels: shared.settings.labels.clone(), only: None };
+    if shared.settings.once {
+        // Nobody else in this program would take a chunk while there is no job.
+        asker.labels.extend(shared.runner.make());
+    }
     let (mut look, mut outage, begun) = (FIRST_LOOK, None, Instant::now());
     loop {
         shared.rested().await;
@@ -257,7 +282,7 @@ async fn slot(shared: Arc<Shared>) -> bool {
             Ok(Some(claim)) => {
                 shared.reached(&mut outage);
                 look = FIRST_LOOK;
-                shared.attend(claim).await;
+                shared.attend(claim, None).await;
                 if shared.settings.once {
                     return true;
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use super::super::{Claim, Counts, Entry, Filter, Record, State, Submitted, note};
+use super::super::{Claim, Counts, Entry, Filter, Record, State, Submitted, is_chunk, note};
 use super::event::{Change, Ending, Event, Held, Lease, Place, Pulse, Wish, Word};
 
 /// Finished jobs are in memory so long, in milliseconds; names are remembered for less.
@@ -391,7 +391,9 @@ impl Ledger {
     pub(super) fn list(&self, filter: &Filter, since: i64) -> Vec<Record> {
         let fits = |held: &&Held| {
             let record = &held.record;
-            filter.state.is_none_or(|state| record.state == state) && record.ended.is_none_or(|ended| ended >= since)
+            filter.state.is_none_or(|state| record.state == state)
+                && record.ended.is_none_or(|ended| ended >= since)
+                && (filter.chunks || !is_chunk(&held.place.labels))
         };
         let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
         if let Some(after) = filter.after {

@@ -135,7 +135,7 @@ impl Queue for RabbitMq {
         self.link.move_strangers();
         self.link.live().await?;
         self.rescue().await?;
-        let labels = label_keys(&asker.labels);
+        let labels = label_keys(asker);
         for _ in 0..TRIES {
             let Some(reach) = self.reach(&labels) else { return Ok(None) };
             let wish = Wish {

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::model::failure::Failure;
 use crate::model::fault;
-use crate::model::job::Job;
+use crate::model::job::{Job, OWN_LABEL};
 use crate::model::secret::masked_url;
 
 /// The prefix of every key.
@@ -124,8 +124,8 @@ impl Redis {
         }
     }
 
-    async fn records(&self, arguments: [String; 5]) -> Result<Vec<Record>, QueueError> {
-        let texts: Vec<Vec<u8>> = self.twice(&self.scripts.list, &arguments).await?;
+    async fn records(&self, arguments: &[String; 6]) -> Result<Vec<Record>, QueueError> {
+        let texts: Vec<Vec<u8>> = self.twice(&self.scripts.list, arguments).await?;
         let read = |text: &Vec<u8>| serde_json::from_str(&String::from_utf8_lossy(text)).ok().map(|map| record(&map));
         Ok(texts.iter().filter_map(read).collect())
     }
@@ -171,7 +171,7 @@ impl Queue for Redis {
             random(16)?,
             counted.to_string(),
         ];
-        arguments.extend(label_keys(&asker.labels));
+        arguments.extend(label_keys(asker));
         let claimed: Option<(String, Vec<u8>, u32, u32)> = self.once(&self.scripts.claim, &arguments).await?;
         Ok(claimed.map(|(id, text, attempt, misses)| {
             let text = String::from_utf8_lossy(&text).into_owned();
@@ -227,13 +227,14 @@ impl Queue for Redis {
             return Ok(None);
         }
         let none = String::new;
-        Ok(self.records([id.to_owned(), none(), none(), none(), none()]).await?.pop())
+        Ok(self.records(&[id.to_owned(), none(), none(), none(), none(), none()]).await?.pop())
     }
 
     async fn list(&self, filter: &Filter) -> Result<Vec<Record>, QueueError> {
         let state = filter.state.map_or("", State::name).to_owned();
         let after = filter.after.map(|after| after.to_string()).unwrap_or_default();
-        self.records([String::new(), state, after, filter.limit.to_string(), random(16)?]).await
+        let chunks = if filter.chunks { String::new() } else { OWN_LABEL.into() };
+        self.records(&[String::new(), state, after, filter.limit.to_string(), random(16)?, chunks]).await
     }
 
     async fn counts(&self) -> Result<Counts, QueueError> {

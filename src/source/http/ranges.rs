@@ -15,7 +15,7 @@ use super::answer::Answer;
 use super::client::{Client, Input, Question};
 
 /// A file that a web server gives out in ranges.
-pub(super) struct Ranges<'a> {
+pub(in super::super) struct Ranges<'a> {
     client: &'a Client,
     input: &'a Input<'a>,
     /// Where redirects led.
@@ -24,7 +24,7 @@ pub(super) struct Ranges<'a> {
 
 impl<'a> Ranges<'a> {
     /// The file behind `input`, to which redirects led `at`.
-    pub(super) fn new(client: &'a Client, input: &'a Input<'a>, at: Option<Url>) -> Self {
+    pub(in super::super) fn new(client: &'a Client, input: &'a Input<'a>, at: Option<Url>) -> Self {
         Self { client, input, at: Mutex::new(at) }
     }
 

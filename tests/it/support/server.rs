@@ -89,6 +89,19 @@ impl Server {
         self.shared.log.lock().unwrap().clone()
     }
 
+    /// Bytes that clients of this name have asked for in ranges.
+    pub(crate) fn bytes_asked_by(&self, client: &str) -> u64 {
+        let theirs = self
+            .requests()
+            .into_iter()
+            .filter(|request| request.headers.get("user-agent").is_some_and(|name| name == client));
+        let range = |request: Request| -> Option<u64> {
+            let (from, to) = request.headers.get("range")?.strip_prefix("bytes=")?.split_once('-')?;
+            Some(to.parse::<u64>().ok()? + 1 - from.parse::<u64>().ok()?)
+        };
+        theirs.filter_map(range).sum()
+    }
+
     /// Requests so far for paths that begin with `/path`.
     pub(crate) fn count(&self, path: &str) -> usize {
         let path = format!("/{path}");

@@ -110,9 +110,15 @@ impl Yard {
         }
     }
 
-    /// All jobs, if the server is there.
+    /// All jobs, chunks of films too, if the server is there.
+    pub(crate) fn all_records(&self) -> Option<Vec<Record>> {
+        let all = Filter { state: None, after: None, limit: 10_000, chunks: true };
+        self.runtime.block_on(self.queue.list(&all)).ok()
+    }
+
+    /// All jobs but chunks of films, if the server is there.
     pub(crate) fn records(&self) -> Option<Vec<Record>> {
-        self.runtime.block_on(self.queue.list(&Filter { state: None, after: None, limit: 10_000 })).ok()
+        self.runtime.block_on(self.queue.list(&Filter { state: None, after: None, limit: 10_000, chunks: false })).ok()
     }
 
     /// Waits until a job stands so.
