@@ -1,24 +1,25 @@
 #!/usr/bin/env python3
 """Measures everything and writes the results down.
 
-usage: bench.py [--quick] [--only PART,...]
+usage: bench.py [--quick] [--only SECTION,...]
 """
 
 import argparse
 import datetime
 import os
-import pickle
 import subprocess
 import sys
 import time
 
 import encode
+import film
 import makespan
 import measure
 import migrate
 import photos
 import serve
 import upload
+import workers
 from measure import ROOT, WORK
 
 # What the encode must reach: ours, theirs, CPU, wall, bits.
@@ -119,25 +120,15 @@ def small_text(help_ms, memory):
     ]
 
 
-def header(found):
-    versions = measure.versions()
-    commits = {}
-    for name, part in found.items():
-        commits.setdefault(part.get("commit", "7776077 or before"), []).append(name)
-    return [
-        "# Measured",
-        "",
-        "Written by `make bench`; do not edit.",
-        "",
-        f"* {datetime.date.today().isoformat()}, {sum(part['minutes'] for part in found.values()):.0f} minutes; "
-        + "; ".join(f"commit {commit}: {', '.join(names)}" for commit, names in commits.items()),
-        f"* Machine: {measure.machine()}; load average when a part began: "
-        + ", ".join(f"{name} {part['load']:.1f}" for name, part in found.items()),
-        f"* Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}",
-    ]
+def conditions(begun, load):
+    """Where and when a section was measured."""
+    versions = ", ".join(version if name in version.lower() else f"{name} {version}"
+                         for name, version in measure.versions().items() if version)
+    return (f"Measured {datetime.date.today().isoformat()} in {(time.monotonic() - begun) / 60:.0f} minutes, "
+            f"commit {commit()}; {measure.machine()}, load average {load:.1f} at its begin; {versions}.")
 
 
-def notes(scale):
+def notes():
     return [
         "## What to know about these numbers",
         "",
@@ -147,30 +138,44 @@ def notes(scale):
         "  back. `phone` is noisy 1080p; `mixed` cuts between 720p and smaller material scaled up, which is easier.",
         "* The others run as they come: the article's way with x264's defaults, Shaka Streamer with its preset, both at",
         "  2100, 870 and 360 kb/s. One-pass rate control ends some way off these, so the bits reached are given.",
-        f"* {scale} is one opinion about quality. It does not see what it does not model, such as banding in the dark.",
+        f"* {scale()} is one opinion about quality. It does not see what it does not model, such as banding in the dark.",
         "* T_io and T_cpu are each measured once per case; with a short list the first download and the last encode",
         "  cannot overlap with anything, which the bound does not know.",
     ]
 
 
-# Parts of the whole, in order. Each leaves what it found in a file, so that one alone can be measured anew.
-PARTS = {
-    "small": lambda quick: [makespan.help_time(), makespan.memory_of_long_list()],
-    "times": lambda quick: [encode.time_clip(clip, 1 if quick else ROUNDS) for clip in encode.clips(quick)],
-    "quality": lambda quick: [encode.judge_clip(clip, SAMPLE) for clip in encode.clips(quick)],
-    "copying": lambda quick: encode.time_copying(1 if quick else ROUNDS),
-    "copying-quality": lambda quick: encode.judge_copying(SAMPLE),
-    "makespan": makespan.measure_all,
-    "photos": photos.measure_all,
-    "migrate": migrate.measure_all,
-    "upload": upload.measure_all,
-    "serve": serve.measure_all,
+def encode_section(quick):
+    clips = encode.clips(quick)
+    timed = [encode.time_clip(clip, 1 if quick else ROUNDS) for clip in clips]
+    judged = [encode.judge_clip(clip, SAMPLE) for clip in clips]
+    return encode_text([clip | {"verdicts": verdicts} for clip, verdicts in zip(timed, judged)], scale())
+
+
+def copying_section(quick):
+    found = encode.time_copying(1 if quick else ROUNDS)
+    return copying_text(found | {"verdicts": encode.judge_copying(SAMPLE)}, scale())
+
+
+# The sections, in order. Each is a file of its own, so that one alone can be measured anew.
+SECTIONS = {
+    "encode": encode_section,
+    "copying": copying_section,
+    "makespan": lambda quick: makespan_text(makespan.measure_all(quick)),
+    "film": lambda quick: film.text(film.measure_all(quick)),
+    "queue": lambda quick: workers.text(workers.measure_all(quick)),
+    "photos": lambda quick: photos.text(photos.measure_all(quick)),
+    "migrate": lambda quick: migrate.text(migrate.measure_all(quick)),
+    "upload": lambda quick: upload.text(upload.measure_all(quick)),
+    "serve": lambda quick: serve.text(serve.measure_all(quick)),
+    "small": lambda quick: small_text(makespan.help_time(), makespan.memory_of_long_list()),
 }
-# Sections of their own, which are left out until they are measured.
-APART = {"photos": photos.text, "migrate": migrate.text, "upload": upload.text, "serve": serve.text}
 ROUNDS = 3
 # Prime to the 60 and 180 frames between key frames.
 SAMPLE = 7
+
+
+def scale():
+    return "VMAF" if measure.quality_ffmpeg() else "SSIM × 100"
 
 
 def commit():
@@ -179,49 +184,25 @@ def commit():
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
 
 
-def found_file(quick):
-    return WORK / f"found{'-quick' if quick else ''}.pickle"
-
-
-def measure_parts(parts, quick):
-    """Measures `parts`; gives what was found now and before, by part."""
-    file = found_file(quick)
-    found = pickle.loads(file.read_bytes()) if file.exists() else {}
-    for name in parts:
-        begun, load = time.monotonic(), os.getloadavg()[0]
-        what = PARTS[name](quick)
-        found[name] = {"what": what, "load": load, "minutes": (time.monotonic() - begun) / 60, "commit": commit()}
-        file.write_bytes(pickle.dumps(found))
-    return found
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one clip, one round, one line")
-    parser.add_argument("--only", metavar="PART,...", help=f"measure only these anew: {', '.join(PARTS)}")
+    parser.add_argument("--only", metavar="SECTION,...", help=f"measure only these anew: {', '.join(SECTIONS)}")
     args = parser.parse_args()
-    parts = args.only.split(",") if args.only else list(PARTS)
-    if unknown := set(parts) - set(PARTS):
-        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    wanted = args.only.split(",") if args.only else list(SECTIONS)
+    if unknown := set(wanted) - set(SECTIONS):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}")
     if not measure.FOREBAY.exists():
         sys.exit(f"{measure.FOREBAY} is not there; run make build")
-    WORK.mkdir(parents=True, exist_ok=True)
-    scale = "VMAF" if measure.quality_ffmpeg() else "SSIM × 100"
-    found = measure_parts(parts, args.quick)
-    if missing := set(PARTS) - set(APART) - set(found):
-        sys.exit(f"not measured yet: {', '.join(sorted(missing))}")
-    what = {name: part["what"] for name, part in found.items()}
-    clips = [clip | {"verdicts": verdicts} for clip, verdicts in zip(what["times"], what["quality"])]
-    sections = [
-        header(found),
-        encode_text(clips, scale),
-        copying_text(what["copying"] | {"verdicts": what["copying-quality"]}, scale),
-        makespan_text(what["makespan"]),
-        *(write(what[name]) for name, write in APART.items() if name in what),
-        small_text(*what["small"]),
-        notes(scale),
-    ]
-    text = "\n\n".join("\n".join(section) for section in sections) + "\n"
+    folder = WORK / "results-quick" if args.quick else ROOT / "bench/results"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in wanted:
+        begun, load = time.monotonic(), os.getloadavg()[0]
+        lines = SECTIONS[name](args.quick)
+        (folder / f"{name}.md").write_text("\n".join([*lines, "", conditions(begun, load)]) + "\n")
+    files = [folder / f"{name}.md" for name in SECTIONS]
+    head = "# Measured\n\nWritten by `make bench`; do not edit.\n"
+    text = "\n".join([head, *(file.read_text() for file in files if file.exists()), "\n".join(notes()) + "\n"])
     target = WORK / "RESULTS-quick.md" if args.quick else ROOT / "bench/RESULTS.md"
     target.write_text(text)
     print(f"\n{text}\nwritten to {target}")

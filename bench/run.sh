@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Gets what the benchmark compares with and measures by, then measures.
-# usage: bench/run.sh [--quick] [--only PART,...]   writes bench/RESULTS.md, or with --quick
+# usage: bench/run.sh [--quick] [--only SECTION,...]   writes bench/RESULTS.md, or with --quick
 #                                       target/bench/RESULTS-quick.md
 set -euo pipefail
 cd "$(dirname "$0")/.."
