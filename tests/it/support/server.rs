@@ -161,6 +161,16 @@ fn answer(request: &Request, before: usize, shared: &Shared) -> Answer {
             let answer = self::file(request, &shared.folder.join(decoded(name)), false);
             Answer { flow: Flow::Cut(answer.body.len() / 2), ..answer }
         }
+        // Not before there is a file `ready`.
+        "soon" if !shared.folder.join("ready").exists() => Answer::new(503, Vec::new()),
+        "soon" => file(),
+        "packed" => {
+            let answer = self::file(request, &shared.folder.join(decoded(&format!("{name}.gz"))), false);
+            answer.header("Content-Encoding", "gzip".into())
+        }
+        // Only with the right query.
+        "signed" if !request.path.contains("?token=a%26b") => Answer::new(403, b"no".to_vec()),
+        "signed" => file(),
         "drip" => Answer { flow: Flow::Drip, ..file() },
         "page" => text("text/html", PAGE),
         "dressed-page" => text("video/mp4", PAGE),
