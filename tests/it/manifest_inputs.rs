@@ -176,7 +176,7 @@ fn manifests_of_dash_are_the_film_they_were_made_of() {
         format!(
             "<AdaptationSet contentType=\"{kind}\" {more}><Representation id=\"{kind}\" bandwidth=\"100000\">\
             <BaseURL>{}.mp4?x=1&amp;y=2</BaseURL><SegmentBase indexRange=\"0-9\"/></Representation></AdaptationSet>",
-            &kind[..1]
+            kind.chars().next().unwrap()
         )
     };
     scene.write("demand/m.mpd", format!("<?xml version=\"1.0\"?><MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" type=\"static\" \
@@ -247,13 +247,13 @@ fn what_is_hostile_live_or_not_whole_is_refused_and_named() {
     let scene = Scene::new();
     scene.ffmpeg("hls", &format!("{CUT} list.m3u8"));
     let list = scene.read("hls/list.m3u8");
-    let last = list.lines().rev().nth(1).unwrap().to_owned();
+    let ending = list.lines().rev().nth(1).unwrap().to_owned();
     let cut = |name: &str| {
         let bytes = fs::read(scene.sandbox.path("www/hls").join(name)).unwrap();
         bytes[..bytes.len() / 3].to_vec()
     };
     scene.write("hls/cut.ts", cut("list2.ts"));
-    scene.write("hls/cut-last.ts", cut(&last));
+    scene.write("hls/cut-last.ts", cut(&ending));
     scene.write("hls/short-key", b"0123");
     let key = |more: &str| list.replacen("#EXTINF", &format!("#EXT-X-KEY:{more}\n#EXTINF"), 1);
     let instead = |uri: &str| list.replace("list2.ts", uri);
@@ -273,7 +273,7 @@ fn what_is_hostile_live_or_not_whole_is_refused_and_named() {
         ("page", instead("/page/x.ts"), &["/page/x.ts", "an HTML page, not a segment"]),
         ("torn", instead("/short/hls/list2.ts"), &["/short/hls/list2.ts"]),
         ("cut", instead("cut.ts"), &["cut.ts", "holds", "of its"]),
-        ("cut-last", list.replace(&last, "cut-last.ts"), &["cut-last.ts", "holds", "of its"]),
+        ("cut-last", list.replace(&ending, "cut-last.ts"), &["cut-last.ts", "holds", "of its"]),
         ("live", list.replace("#EXT-X-ENDLIST", ""), &["live"]),
         (
             "drm",
