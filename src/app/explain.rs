@@ -17,7 +17,7 @@ use crate::plan::chapter;
 use crate::plan::copy::{self, Top};
 use crate::plan::generation::Origin;
 use crate::plan::hls::{HlsPlan, clock};
-use crate::plan::ladder::{Rendition, fits, upright_size};
+use crate::plan::ladder::{Rendition, fits, tallest, upright_size};
 use crate::plan::settings::{HlsSettings, Rung};
 use crate::plan::subtitle::SubtitleRendition;
 use crate::scratch::file::Privacy;
@@ -98,6 +98,7 @@ async fn fetch(
         network: &lanes.network,
         disk: &lanes.disk,
         room: &lanes.room,
+        tallest: tallest(&config.hls_settings(item.ladder.as_deref(), None)?.rungs),
         cancel,
         report: &silent,
         arrival: &watch::Sender::new(None),

@@ -139,6 +139,11 @@ fn source_settings(config: &Config) -> SourceSettings {
         longest_wait: network.longest_wait,
         connections_per_file: u64::from(network.connections_per_file.get()),
         max_bytes: config.limits.bytes,
+        tools: (
+            find::program("ffmpeg", &config.tools.ffmpeg).unwrap_or_else(|| "ffmpeg".into()),
+            find::program("ffprobe", &config.tools.ffprobe).unwrap_or_else(|| "ffprobe".into()),
+        ),
+        limits: config.limits,
         ytdlp: config.tools.yt_dlp.clone().unwrap_or_default(),
         ytdlp_format: network.format.clone(),
         // The user of this machine may go wherever the machine can.

@@ -27,6 +27,14 @@ pub fn encrypt(key: &[u8; BLOCK], iv: &[u8; BLOCK], mut plain: Vec<u8>) -> Vec<u
     plain
 }
 
+/// Decrypts whole blocks that more blocks follow, for segments that are too large for memory. The
+/// last block as it was is the IV of the next.
+pub fn decrypt_blocks(key: &[u8; BLOCK], iv: &[u8; BLOCK], sealed: &mut [u8]) -> Result<(), DecryptError> {
+    let length = sealed.len();
+    let decryptor = cbc::Decryptor::<aes::Aes128>::new(key.into(), iv.into());
+    decryptor.decrypt_padded_mut::<NoPadding>(sealed).map(drop).map_err(|_| DecryptError::Length(length))
+}
+
 /// Decrypts a whole segment in its own memory. All bytes of the padding are checked.
 pub fn decrypt(key: &[u8; BLOCK], iv: &[u8; BLOCK], mut sealed: Vec<u8>) -> Result<Vec<u8>, DecryptError> {
     if sealed.is_empty() || !sealed.len().is_multiple_of(BLOCK) {
@@ -60,6 +68,18 @@ mod tests {
             assert_eq!(sealed.len(), length / BLOCK * BLOCK + BLOCK);
             assert_eq!(decrypt(&KEY, &IV, sealed).unwrap(), plain);
         }
+    }
+
+    #[test]
+    fn blocks_by_themselves_are_those_of_the_whole() {
+        let plain: Vec<u8> = (0..100).collect();
+        let mut sealed = encrypt(&KEY, &IV, plain.clone());
+        let rest = sealed.split_off(64);
+        let next: [u8; BLOCK] = sealed[48..].try_into().unwrap();
+        decrypt_blocks(&KEY, &IV, &mut sealed).unwrap();
+        sealed.extend(decrypt(&KEY, &next, rest).unwrap());
+        assert_eq!(sealed, plain);
+        assert!(decrypt_blocks(&KEY, &IV, &mut [0; 17]).is_err());
     }
 
     /// `printf 'hello segment' | openssl enc -aes-128-cbc -K … -iv …`

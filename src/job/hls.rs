@@ -155,7 +155,8 @@ impl Job<'_> {
     /// Encodes what can be encoded while the source is still coming, and the rest when it is whole.
     async fn run(&self) -> Result<Outcome, Failure> {
         let (sender, mut arrival) = watch::channel(None);
-        let context = fetch_context(self.item, self.cx, self.report, &sender);
+        let tallest = ladder::tallest(&self.settings.rungs);
+        let context = FetchContext { tallest, ..fetch_context(self.item, self.cx, self.report, &sender) };
         let mut fetching = Box::pin(self.cx.sources.fetch(self.item, self.identity, self.folder, &context));
         let fetched = tokio::select! {
             biased;
@@ -431,6 +432,7 @@ pub(super) fn fetch_context<'a>(
         network: &cx.lanes.network,
         disk: &cx.lanes.disk,
         room: &cx.lanes.room,
+        tallest: u32::MAX,
         cancel: &cx.stop,
         report,
         arrival,

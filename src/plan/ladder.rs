@@ -119,6 +119,16 @@ fn sizes(video: &Video, rungs: &[Rung]) -> Vec<Rendition> {
     renditions
 }
 
+/// The short side of the largest rung, in pixels.
+pub fn tallest(rungs: &[Rung]) -> u32 {
+    rungs.iter().map(|rung| rung.short_side).max().unwrap_or(u32::MAX)
+}
+
+/// Whether a picture of `width` and `height` is large enough for a rung with this short side.
+pub fn covers(width: u32, height: u32, short_side: u32) -> bool {
+    fit_box((width.into(), height.into()), short_side) <= NEARLY
+}
+
 /// Whether `video` is large enough for `rung`.
 pub fn fits(video: &Video, rung: &Rung) -> bool {
     fit(video, rung) <= NEARLY
@@ -126,9 +136,12 @@ pub fn fits(video: &Video, rung: &Rung) -> bool {
 
 /// The factor that fits the picture into the box of `rung`.
 fn fit(video: &Video, rung: &Rung) -> f64 {
-    let (width, height) = upright_size(video);
+    fit_box(upright_size(video), rung.short_side)
+}
+
+fn fit_box((width, height): (f64, f64), short_side: u32) -> f64 {
     let (long, short) = (width.max(height), width.min(height));
-    let box_short = f64::from(rung.short_side);
+    let box_short = f64::from(short_side);
     // 854 and not 853.3 for 480p: the box is as wide as an even number makes it.
     let box_long = (box_short * 16.0 / 18.0).ceil() * 2.0;
     (box_long / long).min(box_short / short)

@@ -10,6 +10,7 @@ pub mod filter;
 pub mod generation;
 pub mod grid;
 pub mod hls;
+pub mod join;
 pub mod ladder;
 pub mod language;
 pub mod level;

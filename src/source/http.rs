@@ -5,6 +5,7 @@
 
 mod answer;
 mod client;
+mod other;
 mod ranges;
 mod stream;
 
@@ -32,6 +33,7 @@ use super::tries::{Tries, Trouble};
 use super::{FetchContext, Fetched, Record, name};
 
 pub(super) use self::client::{Client, Input, could_not};
+pub(super) use self::other::{Other, ask_other};
 
 /// Bytes of the first request: enough to see what they are, too few to keep others waiting.
 pub(super) const FIRST: u64 = 32 * 1024;
@@ -43,7 +45,18 @@ const ASIDE: Duration = Duration::from_secs(10);
 pub(super) enum Outcome {
     /// Media, now whole on this machine.
     Whole(Box<Fetched>),
-    /// A page or a manifest.
+    /// A playlist of segments.
+    Manifest,
+    /// A page.
+    Page,
+}
+
+/// What a URL answers that does not say so by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answers {
+    Media,
+    Manifest,
+    /// Anything else.
     Page,
 }
 
@@ -58,8 +71,12 @@ struct Opened {
     permit: Permit<Rank>,
 }
 
-/// Whether a URL without a media extension answers media all the same.
-pub(super) async fn is_media(client: &Client, input: &Input<'_>, context: &FetchContext<'_>) -> Result<bool, Failure> {
+/// What a URL without a telling extension answers.
+pub(super) async fn answers(
+    client: &Client,
+    input: &Input<'_>,
+    context: &FetchContext<'_>,
+) -> Result<Answers, Failure> {
     let opened = open(client, input, context, true).await;
     let opened = match opened {
         // A wrong range is no reason to take it for a page.
@@ -67,9 +84,13 @@ pub(super) async fn is_media(client: &Client, input: &Input<'_>, context: &Fetch
         opened => opened,
     };
     match opened {
-        Ok(opened) => Ok(matches!(looks(&opened.answer.content_type, &opened.head), Looks::Media | Looks::Image(_))),
+        Ok(opened) => Ok(match looks(&opened.answer.content_type, &opened.head) {
+            Looks::Media | Looks::Image(_) => Answers::Media,
+            Looks::Manifest => Answers::Manifest,
+            Looks::Text(_) => Answers::Page,
+        }),
         // Many sites turn away what is no browser. yt-dlp knows how to speak to them.
-        Err(Trouble::Refused(_)) => Ok(false),
+        Err(Trouble::Refused(_)) => Ok(Answers::Page),
         Err(trouble) => Err(trouble.into()),
     }
 }
@@ -181,7 +202,8 @@ async fn attempt(
             let what = format!("`{}` answered {what}, neither a video nor a page", input.shown());
             return Err(Trouble::Final(Failure::permanent(what)));
         }
-        Looks::Text(_) | Looks::Manifest => return Ok(Outcome::Page),
+        Looks::Manifest => return Ok(Outcome::Manifest),
+        Looks::Text(_) => return Ok(Outcome::Page),
     }
     let answer = opened.answer.clone();
     let size = answer.whole_size();

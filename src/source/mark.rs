@@ -152,7 +152,8 @@ fn serial() -> String {
     drawn.map(|number| format!("{number:016x}")).unwrap_or_default()
 }
 
-fn boot_id() -> String {
+/// What tells this run of the machine from others; empty if it has none.
+pub(super) fn boot_id() -> String {
     fs::read_to_string("/proc/sys/kernel/random/boot_id").map(|id| id.trim().to_owned()).unwrap_or_default()
 }
 

@@ -1,5 +1,5 @@
-//! Places media come from: a list of inputs, plain files over HTTP, pages and
-//! manifests through yt-dlp, files of this machine, and objects of stores.
+//! Places media come from: a list of inputs, plain files over HTTP, the segments
+//! of manifests, pages through yt-dlp, files of this machine, and objects of stores.
 
 pub mod beside;
 pub mod list;
@@ -10,6 +10,7 @@ mod gate;
 mod guard;
 mod hash;
 mod http;
+mod manifest;
 mod mark;
 mod name;
 mod object;
@@ -20,8 +21,8 @@ mod room;
 pub mod spans;
 mod tries;
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,10 +36,13 @@ use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::{Item, Locator, Rank};
 use crate::pipeline::lane::{Lane, Permit};
+use crate::plan::settings::Limits;
 use crate::storage::open::Stores;
 use crate::storage::store::Store;
 
-use self::http::{Client, Input, Outcome};
+use self::http::{Answers, Client, Input, Outcome};
+use self::manifest::place::Place;
+use self::manifest::reader::Reader;
 use self::object::Object;
 use self::page::{Pages, Wanted};
 
@@ -61,6 +65,10 @@ pub struct SourceSettings {
     pub connections_per_file: u64,
     /// The largest download.
     pub max_bytes: u64,
+    /// ffmpeg and ffprobe, which join the segments of manifests and look at them.
+    pub tools: (PathBuf, PathBuf),
+    /// What is refused of segments that were joined.
+    pub limits: Limits,
     /// The yt-dlp program; empty to look in the project's own venv and then in `PATH`.
     pub ytdlp: PathBuf,
     /// What yt-dlp is asked for, in its own format language.
@@ -79,6 +87,8 @@ pub struct FetchContext<'a> {
     pub disk: &'a Lane<Rank>,
     /// Bytes of scratch space.
     pub room: &'a Lane<Rank>,
+    /// The short side of the largest picture that is wanted, in pixels. Of a manifest, no larger one is fetched.
+    pub tallest: u32,
     /// Ends the fetch at once.
     pub cancel: &'a CancellationToken,
     /// Hears of progress.
@@ -127,7 +137,9 @@ enum Kind {
     File(PathBuf),
     /// One response body is the media.
     Media(url::Url),
-    /// A page or a manifest: yt-dlp finds the media, of so many bytes if it is known.
+    /// A manifest: its segments are the media.
+    Manifest(url::Url),
+    /// A page: yt-dlp finds the media, of so many bytes if it is known.
     Page(url::Url, Option<u64>),
     /// An object of a store: the store's address and the key.
     Object(String, String),
@@ -210,11 +222,16 @@ impl Sources {
         guard::may_ask(&self.shared.settings.reach, url)?;
         let name = name::of_url(url);
         if name::is_manifest(&name) {
-            return Ok(known(Kind::Page(url.clone(), None)));
+            return Ok(known(Kind::Manifest(url.clone())));
         }
         let input = Input { url, headers: &item.headers, key: &key };
-        if name::is_media(&name) || http::is_media(&self.shared.client, &input, context).await? {
+        if name::is_media(&name) {
             return Ok(known(Kind::Media(url.clone())));
+        }
+        match http::answers(&self.shared.client, &input, context).await? {
+            Answers::Media => return Ok(known(Kind::Media(url.clone()))),
+            Answers::Manifest => return Ok(known(Kind::Manifest(url.clone()))),
+            Answers::Page => (),
         }
         let found = self.shared.pages.identify(item, url, context).await?;
         let id = || name::id_of_page(&found.extractor, &found.id, &item.locator, &key);
@@ -235,6 +252,8 @@ impl Sources {
         let ask = async {
             Ok(match &item.locator {
                 Locator::File(path) => file::unchanged(path, record).await,
+                // Of a manifest's segments no store can be asked.
+                Locator::Object { key: object, .. } if name::is_manifest(object.as_bytes()) => true,
                 Locator::Object { place, key: object } => {
                     self.shared.object(place, object, &key)?.unchanged(record).await
                 }
@@ -272,12 +291,14 @@ impl Sources {
         let Identity { id, key, .. } = identity;
         let (url, bytes) = match &identity.kind {
             Kind::File(path) => return file::fetch(path, key, folder, settings, context).await,
-            Kind::Object(place, object) => return self.shared.object(place, object, key)?.fetch(folder, context).await,
+            Kind::Object(place, object) => return self.shared.bring_object(place, object, key, folder, context).await,
+            Kind::Manifest(url) => return self.shared.bring_manifest(item, url, key, folder, context).await,
             Kind::Page(url, bytes) => (url, *bytes),
             Kind::Media(url) => {
                 let input = Input { url, headers: &item.headers, key };
                 match http::fetch(client, &input, folder, context).await? {
                     Outcome::Whole(fetched) => return Ok(*fetched),
+                    Outcome::Manifest => return self.shared.bring_manifest(item, url, key, folder, context).await,
                     Outcome::Page => (url, None),
                 }
             }
@@ -287,6 +308,38 @@ impl Sources {
 }
 
 impl Shared {
+    async fn bring_manifest(
+        &self,
+        item: &Item,
+        url: &url::Url,
+        key: &str,
+        folder: &Path,
+        context: &FetchContext<'_>,
+    ) -> Result<Fetched, Failure> {
+        let input = Input { url, headers: &item.headers, key };
+        let reader = Reader::new(&self.client, &input, None, context);
+        manifest::fetch(&reader, &Place::Web(url.clone()), folder).await
+    }
+
+    async fn bring_object(
+        &self,
+        place: &str,
+        object: &str,
+        key: &str,
+        folder: &Path,
+        context: &FetchContext<'_>,
+    ) -> Result<Fetched, Failure> {
+        let found = self.object(place, object, key)?;
+        if !name::is_manifest(object.as_bytes()) {
+            return found.fetch(folder, context).await;
+        }
+        // Headers of a list are for web servers, and none is named yet.
+        let (nowhere, none) = (manifest::place::nowhere(), BTreeMap::new());
+        let input = Input { url: &nowhere, headers: &none, key };
+        let reader = Reader::new(&self.client, &input, Some(&found.store), context);
+        manifest::fetch(&reader, &Place::Object(object.to_owned()), folder).await
+    }
+
     fn object<'a>(&'a self, place: &str, key: &'a str, name: &'a str) -> Result<Object<'a>, Failure> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let store = match open.entry(place.to_owned()) {

@@ -46,7 +46,7 @@ pub(super) fn is_media(name: &[u8]) -> bool {
     extension(name).is_some_and(|extension| MEDIA.contains(&extension.as_str()))
 }
 
-/// Whether the path of a URL names a playlist of segments, which yt-dlp puts together.
+/// Whether this is the name of a playlist of segments.
 pub(super) fn is_manifest(name: &[u8]) -> bool {
     extension(name).is_some_and(|extension| matches!(extension.as_str(), "m3u8" | "m3u" | "mpd"))
 }

@@ -1,4 +1,4 @@
-//! Pages and manifests, through yt-dlp.
+//! Pages, through yt-dlp.
 
 use std::fs::File;
 use std::io::Read as _;

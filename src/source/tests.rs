@@ -38,6 +38,8 @@ fn settings() -> SourceSettings {
         longest_wait: Duration::from_millis(300),
         connections_per_file: 4,
         max_bytes: 1 << 30,
+        tools: ("ffmpeg".into(), "ffprobe".into()),
+        limits: Limits { pixels: 1 << 26, streams: 32, seconds: 1e5, bytes: 1 << 30 },
         ytdlp: "/no/yt-dlp".into(),
         ytdlp_format: "b".into(),
         reach: Reach::Anywhere,
@@ -69,7 +71,7 @@ impl Bench {
     fn context<'a>(&'a self, report: &'a (dyn Fn(What) + Sync)) -> FetchContext<'a> {
         let rank = Rank::default();
         let (network, disk, room) = (&self.network, &self.disk, &self.room);
-        FetchContext { rank, network, disk, room, cancel: &self.cancel, report, arrival: &self.arrival }
+        FetchContext { rank, network, disk, room, tallest: 1080, cancel: &self.cancel, report, arrival: &self.arrival }
     }
 
     async fn get(&self, server: &Server, path: &str) -> Result<Fetched, Failure> {

@@ -1,4 +1,4 @@
-//! yt-dlp: finds the media behind pages and manifests.
+//! yt-dlp: finds the media behind pages.
 //!
 //! It runs with no configuration, plugins or cache, in a folder of its own. The
 //! URL and headers reach it in files that only this user can read, because
@@ -39,7 +39,7 @@ const FINISH: Duration = Duration::from_mins(30);
 /// Downloads that go through a proxy: other protocols know none.
 const BY_HTTP: &str = r"protocol~='^(https?|m3u8|m3u8_native|http_dash_segments|ism)([+](https?|m3u8|m3u8_native|http_dash_segments|ism))*$'";
 
-/// One page or manifest.
+/// One page.
 pub struct Page<'a> {
     /// yt-dlp itself, as [`find`] gave it.
     pub program: &'a Path,

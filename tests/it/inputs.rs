@@ -140,7 +140,7 @@ fn a_list_full_of_trouble_gives_a_line_each_and_all_the_good_ones() {
         fails_once(&run, &server.url(path), words);
     }
     let torn = failures(&run, "torn.m3u8").join("");
-    assert!(torn.contains("fragment 3 not found") || torn.contains("HTTP Error 404"), "{torn}");
+    assert!(torn.contains("nowhere2.ts") && torn.contains("was not found (404)"), "{torn}");
     fails_once(&run, &refused, &["connect"]);
     fails_once(&run, "nowhere.invalid", &["could not connect", "lookup"]);
     assert!(!hint(&run, "half.mp4").is_empty());

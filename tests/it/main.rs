@@ -14,6 +14,7 @@ mod corpus;
 mod extras;
 mod hdr;
 mod inputs;
+mod manifest_inputs;
 #[cfg(all(feature = "faults", feature = "stores"))]
 mod migrate;
 #[cfg(all(feature = "faults", feature = "stores"))]

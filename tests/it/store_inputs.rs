@@ -14,6 +14,7 @@ use crate::support::media;
 use crate::support::oracle;
 use crate::support::sandbox::{Run, Sandbox};
 use crate::support::stores::{self, fields, open, unique};
+use crate::support::watch;
 
 /// Settings under which a small video is quickly made.
 const QUICK: &str = r#"
@@ -130,6 +131,32 @@ fn videos_in_s3_are_inputs() {
     let (moto, bucket) = (stores::moto(), unique("inputs"));
     moto.make(&bucket);
     check("s3", &s3(moto.port, &bucket, &mut String::new()));
+}
+
+/// A playlist in a bucket names objects of that bucket.
+#[test]
+fn a_playlist_in_s3_is_the_film_it_was_made_of() {
+    let (moto, bucket) = (stores::moto(), unique("inputs"));
+    moto.make(&bucket);
+    let mut address = String::new();
+    let scene = Scene::new("s3", &s3(moto.port, &bucket, &mut address));
+    let folder = scene.sandbox.path("cut");
+    fs::create_dir(&folder).unwrap();
+    let mut command = std::process::Command::new("ffmpeg");
+    command.args(["-nostdin", "-v", "error", "-i"]).arg(media::clip()).current_dir(&folder);
+    command.args("-c copy -f hls -hls_time 2 -hls_list_size 0".split(' ')).arg("a b.m3u8");
+    assert!(command.status().unwrap().success());
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        scene.put(&path, &format!("films/{}", path.file_name().unwrap().to_str().unwrap()));
+    }
+    scene.run("place:films/a b.m3u8").expect(0);
+    let masters = scene.masters();
+    oracle::judge(&masters[0]).unwrap();
+    let playlist = &watch::playlists(&masters[0]).into_iter().find(|(name, _)| name == "90p").unwrap().1;
+    assert_eq!(watch::shades(playlist).len(), 200);
+    let again = scene.run("place:films/a b.m3u8").expect(0);
+    assert_eq!(last(&again)["already-done"], 1, "{}", again.stderr);
 }
 
 #[test]

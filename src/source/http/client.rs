@@ -43,37 +43,45 @@ pub(super) struct Question {
     pub(super) at: Option<Url>,
     pub(super) range: Option<Range<u64>>,
     pub(super) if_range: Option<String>,
+    /// Whether a compressed body is welcome, and unpacked.
+    pub(super) packed: bool,
 }
 
 /// The one HTTP client.
 pub(in super::super) struct Client {
     http: reqwest::Client,
-    pub(super) settings: SourceSettings,
+    /// The same, for texts, which some servers only have compressed.
+    texts: reqwest::Client,
+    pub(in super::super) settings: SourceSettings,
 }
 
 impl Client {
     pub(in super::super) fn new(settings: SourceSettings) -> Result<Self, Failure> {
-        let builder = guard::client(&settings.reach);
-        let http = builder
+        let http = Self::build(&settings, false)?;
+        let texts = Self::build(&settings, true)?;
+        Ok(Self { http, texts, settings })
+    }
+
+    fn build(settings: &SourceSettings, packed: bool) -> Result<reqwest::Client, Failure> {
+        guard::client(&settings.reach)
             .user_agent(&settings.user_agent)
             .connect_timeout(settings.connect_timeout)
             .redirect(redirect::Policy::none())
             // One connection each, because servers throttle connections, not requests.
             .http1_only()
-            .no_gzip()
+            .gzip(packed)
             .pool_idle_timeout(Duration::from_secs(20))
             .pool_max_idle_per_host(8)
             .build()
-            .map_err(|error| Failure::environment(format!("could not set up HTTP: {}", root(&error))))?;
-        Ok(Self { http, settings })
+            .map_err(|error| Failure::environment(format!("could not set up HTTP: {}", root(&error))))
     }
 
     /// Sends one request and follows redirects. Answers are 200, 206 or 416; all else is trouble.
     pub(super) async fn ask(&self, input: &Input<'_>, question: &Question) -> Result<(Response, Url), Trouble> {
         let mut url = question.at.clone().unwrap_or_else(|| input.url.clone());
+        let http = if question.packed { &self.texts } else { &self.http };
         for _ in 0..=REDIRECTS {
-            let request =
-                self.http.request(question.method.clone(), url.clone()).headers(headers(input, &url, question));
+            let request = http.request(question.method.clone(), url.clone()).headers(headers(input, &url, question));
             let shown = masked_url(&url);
             let patience = self.settings.slow_window;
             let Ok(response) = tokio::time::timeout(patience, request.send()).await else {
@@ -90,7 +98,8 @@ impl Client {
                 _ => return Err(refusal(&response, &shown)),
             }
         }
-        let what = format!("`{}` redirects more than {REDIRECTS} times", input.shown());
+        let first = question.at.as_ref().unwrap_or(input.url);
+        let what = format!("`{}` redirects more than {REDIRECTS} times", masked_url(first));
         Err(Trouble::Final(Failure::permanent(what)))
     }
 }
@@ -109,7 +118,9 @@ fn headers(input: &Input<'_>, url: &Url, question: &Question) -> HeaderMap {
             }
         }
     }
-    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if !question.packed {
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    }
     if let Some(range) = &question.range {
         let text = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
         headers.extend(HeaderValue::try_from(text).ok().map(|value| (RANGE, value)));

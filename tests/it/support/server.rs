@@ -168,11 +168,19 @@ fn answer(request: &Request, before: usize, shared: &Shared) -> Answer {
         "busy" => Answer::new(429, Vec::new()).header("Retry-After", "1".into()),
         "later" if before == 0 => Answer::new(429, Vec::new()).header("Retry-After", "1".into()),
         "shaky" if before < 2 => Answer::new(503, Vec::new()),
-        "good" | "later" | "shaky" => file(),
+        // Not before there is a file `ready`.
+        "soon" if !shared.folder.join("ready").exists() => Answer::new(503, Vec::new()),
+        // Only with the right query.
+        "signed" if !request.path.contains("?token=a%26b") => Answer::new(403, b"no".to_vec()),
+        "good" | "later" | "shaky" | "soon" | "signed" => file(),
         "drops" => Answer { flow: Flow::Cut(40_000), ..file() },
         "short" => {
             let answer = self::file(request, &shared.folder.join(decoded(name)), false);
             Answer { flow: Flow::Cut(answer.body.len() / 2), ..answer }
+        }
+        "packed" => {
+            let answer = self::file(request, &shared.folder.join(decoded(&format!("{name}.gz"))), false);
+            answer.header("Content-Encoding", "gzip".into())
         }
         "drip" => Answer { flow: Flow::Drip, ..file() },
         "page" => text("text/html", PAGE),

@@ -1,12 +1,11 @@
 //! R56 to R58: DASH manifests, alone or beside HLS playlists of the same segments.
 
-mod mpd;
-mod xml;
-
 use std::collections::BTreeMap;
 
+use crate::format::mpd::{Presentation, Representation};
 use crate::format::playlist::attribute::short;
 use crate::format::playlist::media::Range;
+use crate::format::xml;
 
 use super::address::Address;
 use super::fetch::{Fetch, FetchError, PLAYLIST};
@@ -17,7 +16,6 @@ use super::master_rules::{self, first_inside};
 use super::package::{Package, Rendition, Role, Sum};
 use super::picture_rules::in_seconds;
 use super::{look_at_inits, look_at_segments, picture_rules, playlist_rules, time_rules};
-use mpd::{Presentation, Representation};
 
 /// A segment may begin this far from where the manifest says, in seconds.
 const OFF: f64 = 0.1;

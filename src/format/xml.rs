@@ -1,6 +1,8 @@
 //! Just as much XML as a DASH manifest needs: elements, attributes, text. No
 //! document types, so no entities of the author's own.
 
+use super::playlist::attribute::short;
+
 /// Elements of one manifest; a day with a list of every segment has 100,000.
 const ELEMENTS: usize = 400_000;
 
@@ -12,39 +14,40 @@ const ATTRIBUTES: usize = 60;
 
 /// One element.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Element {
+pub struct Element {
     /// Its name without the prefix of its namespace.
-    pub(super) name: String,
+    pub name: String,
     attributes: Vec<(String, String)>,
-    pub(super) children: Vec<Element>,
+    /// The elements in it, in order.
+    pub children: Vec<Element>,
     /// The text directly in it.
-    pub(super) text: String,
+    pub text: String,
 }
 
 impl Element {
     /// The value of an attribute.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.attributes.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The value of an attribute that is a number.
-    pub(super) fn number(&self, name: &str) -> Option<u64> {
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.trim().parse().ok()
     }
 
     /// All children of that name.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The first child of that name.
-    pub(super) fn first(&self, name: &str) -> Option<&Self> {
+    pub fn first(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 }
 
 /// Reads a document and gives its root.
-pub(super) fn read(bytes: &[u8]) -> Result<Element, String> {
+pub fn read(bytes: &[u8]) -> Result<Element, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
     let mut rest = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut open: Vec<Element> = vec![Element::default()];
@@ -69,7 +72,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Element, String> {
             let (name, after) = after.split_once('>').ok_or("a tag has no end")?;
             let done = open.pop().unwrap_or_default();
             if done.name != local(name.trim()) {
-                return Err(format!("`{}` ends where `{}` is open", super::short(name), super::short(&done.name)));
+                return Err(format!("`{}` ends where `{}` is open", short(name), short(&done.name)));
             }
             open.last_mut().ok_or("more ends than begins")?.children.push(done);
             after

@@ -1,7 +1,9 @@
 //! What a DASH manifest says, as renditions with segments, each at its time.
 
-use crate::format::playlist::media::{Map, Media, Range, Segment};
+use url::Url;
 
+use super::playlist::attribute::short;
+use super::playlist::media::{Map, Media, Range, Segment};
 use super::xml::Element;
 
 /// Segments of one manifest; more are hostile.
@@ -12,29 +14,62 @@ const REPRESENTATIONS: usize = 200;
 
 /// A static presentation.
 #[derive(Debug, Default)]
-pub(super) struct Presentation {
-    pub(super) is_static: bool,
-    pub(super) seconds: Option<f64>,
-    pub(super) representations: Vec<Representation>,
+pub struct Presentation {
+    /// Whether it is not live.
+    pub is_static: bool,
+    /// How long it says it is.
+    pub seconds: Option<f64>,
+    /// Everything in every period, in order.
+    pub representations: Vec<Representation>,
+    /// Whether there is more than was read.
+    pub cut: bool,
+    /// Whether a part of it lies elsewhere (`xlink:href`).
+    pub linked: bool,
     /// What is wrong, with the rule it is against.
-    pub(super) faults: Vec<(&'static str, String)>,
+    pub faults: Vec<(&'static str, String)>,
     segments: usize,
 }
 
 /// One encoding of one stream, in one period.
 #[derive(Debug, Default)]
-pub(super) struct Representation {
-    pub(super) name: String,
+#[expect(clippy::struct_excessive_bools, reason = "each is said of it by itself")]
+pub struct Representation {
+    /// Its id, and of which period.
+    pub name: String,
+    /// The period it is of, from 0.
+    pub period: usize,
+    /// The adaptation set it is of, from 0 in each period.
+    pub set: usize,
     /// `video`, `audio` or `text`.
-    pub(super) kind: String,
-    pub(super) bandwidth: Option<u64>,
-    pub(super) codecs: Option<String>,
-    pub(super) size: Option<(u64, u64)>,
-    pub(super) media: Media,
+    pub kind: String,
+    /// Bits a second.
+    pub bandwidth: Option<u64>,
+    /// As written.
+    pub codecs: Option<String>,
+    /// Width and height.
+    pub size: Option<(u64, u64)>,
+    /// Frames a second.
+    pub frame_rate: Option<f64>,
+    /// RFC 5646 tag.
+    pub language: Option<String>,
+    /// Whether its set is the main one of its kind, by Role.
+    pub main: bool,
+    /// Whether its set is for few: for trick play, for the blind, or in need of what we do not know.
+    pub special: bool,
+    /// Whether it is encrypted (`ContentProtection`).
+    pub protected: bool,
+    /// Seconds of its period, if they are said.
+    pub seconds: Option<f64>,
+    /// The media's own time at which its period begins, in seconds (presentationTimeOffset).
+    pub offset: f64,
+    /// Whether its segments could not be made out.
+    pub unread: bool,
+    /// Its segments.
+    pub media: Media,
     /// When each segment begins in the media's own time, in seconds; `None` where only its length is said.
-    pub(super) starts: Option<Vec<f64>>,
+    pub starts: Option<Vec<f64>>,
     /// Bytes of the index of a single file.
-    pub(super) index: Option<Range>,
+    pub index: Option<Range>,
 }
 
 /// Where an element stands: what it inherits.
@@ -61,27 +96,60 @@ impl<'a> Scope<'a> {
         self.around.iter().rev().find_map(|element| element.get(name))
     }
 
+    /// What the adaptation set is for.
+    fn roles(&self) -> impl Iterator<Item = &'a str> {
+        self.around.iter().flat_map(|element| element.all("Role")).filter_map(|role| role.get("value"))
+    }
+
+    /// Whether this is nothing for everybody. What a client does not know and is told to be
+    /// essential it has to leave alone (ISO 23009-1, 5.8.4.8); colours it knows.
+    fn is_special(&self) -> bool {
+        let known = |property: &&Element| {
+            property.get("schemeIdUri").is_some_and(|uri| uri.starts_with("urn:mpeg:mpegB:cicp:"))
+        };
+        let mut essential = self.around.iter().flat_map(|element| element.all("EssentialProperty"));
+        let described = |role: &str| matches!(role, "description" | "commentary" | "sign" | "karaoke");
+        essential.any(|property| !known(&property)) || self.roles().any(described)
+    }
+
     /// The elements of that name around, the nearest first.
     fn all(&self, name: &'a str) -> Vec<&'a Element> {
         self.around.iter().rev().filter_map(|element| element.first(name)).collect()
     }
 }
 
+/// The rates of ISO 23009-1: `25` or `30000/1001`.
+fn rate(text: &str) -> Option<f64> {
+    let (over, under) = text.split_once('/').unwrap_or((text, "1"));
+    let (over, under): (f64, f64) = (over.trim().parse().ok()?, under.trim().parse().ok()?);
+    Some(over / under).filter(|rate| rate.is_finite() && *rate > 0.0)
+}
+
 /// A URL below another one, both perhaps relative.
 fn joined(base: &str, url: &str) -> String {
-    if url.contains("://") || url.starts_with('/') || base.is_empty() {
+    if url.is_empty() {
+        return base.to_owned();
+    }
+    if base.is_empty() || Url::parse(url).is_ok() {
         return url.to_owned();
     }
+    if let Ok(base) = Url::parse(base) {
+        return base.join(url).map_or_else(|_| url.to_owned(), Into::into);
+    }
+    if url.starts_with('/') {
+        return url.to_owned();
+    }
+    let base = base.split(['?', '#']).next().unwrap_or_default();
     let folder = base.rsplit_once('/').map_or("", |(folder, _)| folder);
     if folder.is_empty() { url.to_owned() } else { format!("{folder}/{url}") }
 }
 
 impl Presentation {
     /// Makes sense of the root element.
-    pub(super) fn read(root: &Element) -> Self {
+    pub fn read(root: &Element) -> Self {
         let mut found = Self::default();
         if root.name != "MPD" {
-            found.faults.push(("R56", format!("the root is `{}` and not MPD", super::short(&root.name))));
+            found.faults.push(("R56", format!("the root is `{}` and not MPD", short(&root.name))));
             return found;
         }
         found.is_static = root.get("type").is_none_or(|kind| kind == "static");
@@ -100,14 +168,17 @@ impl Presentation {
             let next = periods.get(index + 1).and_then(|next| next.get("start")).and_then(duration);
             let start = period.get("start").and_then(duration).unwrap_or_default();
             scope.seconds = own.or(next.or(found.seconds).map(|end| end - start));
-            for set in period.all("AdaptationSet") {
+            found.linked |= period.get("href").is_some();
+            for (number, set) in period.all("AdaptationSet").enumerate() {
+                found.linked |= set.get("href").is_some();
                 let scope = scope.within(set);
                 for representation in set.all("Representation") {
                     if found.representations.len() == REPRESENTATIONS {
                         found.faults.push(("R56", format!("more than {REPRESENTATIONS} representations")));
+                        found.cut = true;
                         return found;
                     }
-                    found.representation(&scope.within(representation), index);
+                    found.representation(&scope.within(representation), (index, number));
                 }
             }
         }
@@ -117,13 +188,21 @@ impl Presentation {
         found
     }
 
-    fn representation(&mut self, scope: &Scope<'_>, period: usize) {
+    fn representation(&mut self, scope: &Scope<'_>, (period, set): (usize, usize)) {
         let id = scope.get("id").unwrap_or("?").to_owned();
         let name = if period == 0 { id.clone() } else { format!("{id} of period {}", period + 1) };
         let kind = scope.get("contentType").or_else(|| scope.get("mimeType")?.split('/').next());
         let number = |name: &str| scope.get(name).and_then(|value| value.parse().ok());
         let mut representation = Representation {
             name,
+            period,
+            set,
+            frame_rate: scope.get("frameRate").and_then(rate),
+            language: scope.get("lang").map(ToOwned::to_owned),
+            main: scope.roles().any(|role| role == "main"),
+            special: scope.is_special(),
+            protected: scope.around.iter().any(|element| element.first("ContentProtection").is_some()),
+            seconds: scope.seconds,
             kind: match kind {
                 Some("application") => "text".into(),
                 kind => kind.unwrap_or_default().to_owned(),
@@ -134,7 +213,7 @@ impl Presentation {
             ..Representation::default()
         };
         if representation.bandwidth.is_none() {
-            self.faults.push(("R58", format!("representation {} has no bandwidth", super::short(&id))));
+            self.faults.push(("R58", format!("representation {} has no bandwidth", short(&id))));
         }
         let templates = scope.all("SegmentTemplate");
         let lists = scope.all("SegmentList");
@@ -146,8 +225,13 @@ impl Presentation {
             single(&mut representation, scope);
             Some(())
         };
+        let bases = templates.iter().chain(&lists).copied().chain(scope.all("SegmentBase"));
+        let base = bases.filter_map(|base| Some((base.number("presentationTimeOffset")?, base.number("timescale"))));
+        representation.offset =
+            base.map(|(at, scale)| float(at) / float(scale.unwrap_or(1).max(1))).next().unwrap_or(0.0);
+        representation.unread = filled.is_none() || representation.media.segments.is_empty();
         if filled.is_none() {
-            self.faults.push(("R56", format!("the segments of {} cannot be read", super::short(&id))));
+            self.faults.push(("R56", format!("the segments of {} cannot be read", short(&id))));
         }
         self.segments += representation.media.segments.len();
         self.representations.push(representation);
@@ -176,9 +260,16 @@ impl Presentation {
             even(number("duration").filter(|&length| length > 0)?, timescale, scope.seconds?)?
         };
         let mut starts = Vec::new();
+        let steps = match number("endNumber").and_then(|end| end.checked_sub(first)) {
+            Some(last) => {
+                steps.into_iter().take(usize::try_from(last).unwrap_or(usize::MAX).saturating_add(1)).collect()
+            }
+            None => steps,
+        };
         for (at, &(time, length)) in (0..).zip(&steps) {
             if !self.room(starts.len()) {
                 self.faults.push(("R56", format!("more than {SEGMENTS} segments: the rest was not read")));
+                self.cut = true;
                 break;
             }
             let uri = filled(pattern, &Values { id, bandwidth, number: first.checked_add(at)?, time })?;
@@ -202,14 +293,14 @@ impl Presentation {
         let all: Vec<&Element> = timeline.all("S").collect();
         for (index, step) in all.iter().enumerate() {
             let Some(length) = step.number("d").filter(|&length| length > 0) else {
-                self.faults.push(("R57", format!("a step in the timeline of {} has no length", super::short(id))));
+                self.faults.push(("R57", format!("a step in the timeline of {} has no length", short(id))));
                 continue;
             };
             let start = step.number("t").unwrap_or(now);
             if start != now && !steps.is_empty() && start.abs_diff(now) > timescale / 1000 {
                 let what = if start > now { "a gap" } else { "an overlap" };
                 let off = float(start.abs_diff(now)) / float(timescale);
-                self.faults.push(("R57", format!("the timeline of {} has {what} of {off:.3} s", super::short(id))));
+                self.faults.push(("R57", format!("the timeline of {} has {what} of {off:.3} s", short(id))));
             }
             now = start;
             let repeats = match step.get("r").and_then(|value| value.trim().parse::<i64>().ok()) {
@@ -225,6 +316,7 @@ impl Presentation {
             };
             for _ in 0..=repeats {
                 if steps.len() > SEGMENTS {
+                    self.cut = true;
                     return steps;
                 }
                 steps.push((now, length));
@@ -247,6 +339,7 @@ impl Presentation {
         let mut at = 0.0;
         for (index, url) in lists.iter().flat_map(|list| list.all("SegmentURL")).enumerate() {
             if !self.room(index) {
+                self.cut = true;
                 break;
             }
             let step = steps.as_ref().and_then(|steps| steps.get(index).copied());
@@ -256,6 +349,10 @@ impl Presentation {
             to.media.segments.push(Segment { uri, seconds, range, map, ..segment() });
             starts.push(step.map_or(at, |(time, _)| float(time) / float(timescale)));
             at += seconds;
+        }
+        if let (None, Some(total), Some(last)) = (&steps, scope.seconds, to.media.segments.last_mut()) {
+            // The last segment is as long as what is left.
+            last.seconds = (total - starts.last().copied().unwrap_or_default()).clamp(0.0, last.seconds);
         }
         to.starts = steps.map(|_| starts);
         Some(())
