@@ -32,6 +32,23 @@ const TEXTS: [&str; 7] = ["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "
 /// What ffprobe is asked for chapters.
 const CHAPTERS: &[&str] = &["-show_entries", "chapter=start_time,end_time:chapter_tags=title", "-of", "json=compact=1"];
 
+/// A clock that goes back by more than this, or on by more than that, in seconds, jumps: ffmpeg's own bounds
+/// (`-dts_delta_threshold`).
+const BACK: f64 = 0.1;
+const ON: f64 = 10.0;
+
+/// Containers whose clock may jump: what was recorded of them can simply be joined.
+const BROADCASTS: [&str; 2] = ["mpegts", "mpeg"];
+
+/// Lines of a picture in the formats of television that have fields.
+const TELEVISION: [u32; 7] = [480, 486, 512, 576, 608, 1080, 1088];
+
+/// Codecs that cannot have fields.
+const WHOLE: [&str; 10] = ["vp6f", "vp8", "vp9", "av1", "gif", "png", "theora", "flv1", "cinepak", "mpeg1video"];
+
+/// Decoders hold back a few pictures. If the first one comes later than this, in seconds, some are missing.
+const MOST_HELD_BACK: f64 = 0.25;
+
 /// An interval between packets of sound that is a hole.
 const SILENT_HOLE: f64 = 0.5;
 
@@ -48,6 +65,9 @@ pub async fn probe(ffprobe: &Path, path: &Path, limits: &Limits, cancel: &Cancel
     let mut media = media(header, packets);
     if let Some(video) = media.video.as_mut().filter(|video| is_silent_hdr10(video)) {
         complete_hdr(ffprobe, path, limits.pixels, video, cancel).await?;
+    }
+    if let Some(video) = media.video.as_mut().filter(|_| media.container == "avi") {
+        begin_as_shown(ffprobe, path, limits.pixels, video, cancel).await?;
     }
     // An animation of one picture is none.
     if media.container == "gif" && media.video.as_ref().is_some_and(|video| video.timeline.times.len() < 2) {
@@ -150,6 +170,9 @@ struct Packets {
     empty: u64,
     last: Option<f64>,
     backward: f64,
+    last_decoded: Option<f64>,
+    jumps: u64,
+    untimed: u64,
 }
 
 /// Reading, with `most` pixels in a picture: a decoder gives up before it takes the memory for more.
@@ -226,6 +249,29 @@ async fn complete_hdr(
     Ok(())
 }
 
+/// AVI says when a packet is decoded. When the first picture is shown, and so all others, the decoder tells. It
+/// belongs to the beginning, whatever the decoder held back.
+async fn begin_as_shown(
+    ffprobe: &Path,
+    path: &Path,
+    pixels: u64,
+    video: &mut Video,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let index = video.index.to_string();
+    let entries = "frame=best_effort_timestamp_time";
+    let what =
+        ["-select_streams", &index, "-read_intervals", "%+#24", "-show_entries", entries, "-of", "json=compact=1"];
+    let (_, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
+    let shown = serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default();
+    let first = shown.iter().filter_map(|frame| frame.time.as_ref()?.parse::<f64>().ok()).reduce(f64::min);
+    if let Some(first) = first {
+        video.timeline.shift(first - video.timeline.start());
+        video.late = if (0.0..MOST_HELD_BACK).contains(&first) { first } else { 0.0 };
+    }
+    Ok(())
+}
+
 /// Reads every packet's stream, times and flags; a film of three hours has a million.
 async fn packets(
     ffprobe: &Path,
@@ -272,11 +318,17 @@ fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
     let (size, position) = (bytes(), bytes());
     let flags = fields.next().unwrap_or_default();
     let packets = streams.entry(index).or_default();
+    if let Some(now) = dts {
+        let jumps = packets.last_decoded.is_some_and(|last| now < last - BACK || now > last + ON);
+        packets.jumps += u64::from(jumps);
+        packets.last_decoded = Some(now);
+    }
     if size == Some(0) {
         // Some writers of Ogg put them between the real ones; their times are made up.
         packets.empty += 1;
         return;
     }
+    packets.untimed += u64::from(pts.or(dts).is_none());
     // Packets an edit list hides are decoded and not shown.
     let Some(at) = pts.or(dts).filter(|_| !flags.contains('D')) else { return };
     packets.backward += packets.last.map_or(0.0, |last| (last - at).max(0.0));
@@ -304,19 +356,27 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
         other_end: 0.0,
         chapters: header.chapters.iter().filter_map(Part::chapter).collect(),
         skipped: Vec::new(),
+        clock_jumps: 0,
+        untimed: false,
     };
+    let mut jumps = Vec::new();
+    let picture = picture(&header.streams, &packets);
     for stream in header.streams {
         let packets = packets.remove(&stream.index).unwrap_or_default();
         let codec = stream.codec_name.clone().unwrap_or_else(|| "unknown".into());
+        if packets.last_decoded.is_some() && matches!(stream.codec_type.as_deref(), Some("video" | "audio")) {
+            jumps.push(packets.jumps);
+        }
         let is_cover = stream.disposition.get("attached_pic") == Some(&1);
         match stream.codec_type.as_deref() {
-            Some("video") if !is_cover && media.video.is_none() && !packets.times.is_empty() => {
+            Some("video") if picture == Some(stream.index) => {
                 media.video = Some(video(stream, codec, packets));
             }
             Some("audio") if packets.start.is_some() && stream.channels.is_some_and(|channels| channels > 0) => {
                 media.audio.push(audio(&stream, codec, packets));
             }
             Some("video") if is_cover => {}
+            Some("video") if packets.untimed > 0 => media.untimed = true,
             Some("subtitle") => {
                 media.other_end = media.other_end.max(packets.end);
                 if TEXTS.contains(&codec.as_str()) {
@@ -332,7 +392,20 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
             _ => {}
         }
     }
+    // A clock that jumps does so for all: one of them alone has a pause.
+    let jumps = jumps.into_iter().min().unwrap_or(0);
+    media.clock_jumps = if BROADCASTS.contains(&media.container.as_str()) { jumps } else { 0 };
     media
+}
+
+/// The stream of the film: the first picture that the container marks as its choice, else the first.
+fn picture(streams: &[Stream], packets: &BTreeMap<u32, Packets>) -> Option<u32> {
+    let is = |stream: &Stream, kind: &str| stream.disposition.get(kind) == Some(&1);
+    let shown = |stream: &&Stream| packets.get(&stream.index).is_some_and(|packets| !packets.times.is_empty());
+    let films = streams.iter().filter(|stream| stream.codec_type.as_deref() == Some("video"));
+    let films: Vec<&Stream> = films.filter(|stream| !is(stream, "attached_pic")).filter(shown).collect();
+    let chosen = films.iter().find(|stream| is(stream, "default"));
+    chosen.or(films.first()).map(|stream| stream.index)
 }
 
 fn video(stream: Stream, codec: String, packets: Packets) -> Video {
@@ -341,6 +414,8 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
     let usual = usual_interval(&packets.times);
     let last = packets.times.last().copied().unwrap_or(0.0);
     let end = end(&packets, last, usual);
+    let interlaced = matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt"));
+    let fields_in_doubt = !interlaced && fields_in_doubt(&stream, &codec);
     let pixel_format = stream.pix_fmt.unwrap_or_default();
     // The decoder of VP8 and VP9 says nothing of alpha before it decodes.
     // The fourth byte of raw RGB means nothing more often than not.
@@ -361,7 +436,11 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         mirrored,
         base_rate: stream.r_frame_rate.as_deref().and_then(Rational::parse),
         average_rate: stream.avg_frame_rate.as_deref().and_then(Rational::parse),
-        interlaced: matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt")),
+        late: 0.0,
+        interlaced,
+        first_field: None,
+        fields_in_doubt,
+        changes_shape: false,
         pixel_format,
         alpha,
         range: known(stream.color_range),
@@ -373,6 +452,16 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         declared_seconds: seconds(stream.duration.as_deref()),
         timeline: Timeline { end, spans: spans(&packets), times: packets.times, keys: packets.keys },
     }
+}
+
+/// Whether pictures may be made of fields although nothing says so: at the rates of television, where the codec
+/// has no word for it, or where the picture has the lines of television. Writers forget the flag.
+fn fields_in_doubt(stream: &Stream, codec: &str) -> bool {
+    let rate = stream.r_frame_rate.as_deref().and_then(Rational::parse);
+    let of_television = [Rational::new(25, 1), Rational::new(30000, 1001)].contains(&rate);
+    let lines = TELEVISION.contains(&stream.height.unwrap_or(0));
+    let silent = stream.field_order.as_deref().is_none_or(|order| order == "unknown");
+    rate.is_some() && of_television && !WHOLE.contains(&codec) && (lines || silent)
 }
 
 fn has_alpha(pixel_format: &str) -> bool {
@@ -524,6 +613,32 @@ mod tests {
         assert!((streams[&0].end - 0.12).abs() < 1e-9);
         assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
         assert_eq!((streams[&1].empty, streams[&1].backward), (1, 0.5));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_does_so_for_all_streams() {
+        let header = |container: &str| {
+            let streams =
+                json!([{ "index": 0, "codec_type": "video" }, { "index": 1, "codec_type": "audio", "channels": 2 }]);
+            serde_json::from_value(json!({ "streams": streams, "format": { "format_name": container } })).unwrap()
+        };
+        let jumps = |container, lines: &[&str]| {
+            let mut streams = BTreeMap::new();
+            for line in lines {
+                add_packet(&mut streams, line);
+            }
+            media(header(container), streams).clock_jumps
+        };
+        let joined = [
+            "0,5,5,0.04,9,9,K_",
+            "1,5,5,0.02,9,9,K_",
+            "0,5.04,5.04,0.04,9,9,_",
+            "0,1,1,0.04,9,9,K_",
+            "1,1,1,0.02,9,9,K_",
+        ];
+        assert_eq!(jumps("mpegts", &joined), 1);
+        assert_eq!(jumps("matroska,webm", &joined), 0);
+        assert_eq!(jumps("mpegts", &["0,5,5,0.04,9,9,K_", "1,5,5,0.02,9,9,K_", "0,50,50,0.04,9,9,K_"]), 0);
     }
 
     #[test]
