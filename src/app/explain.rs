@@ -23,7 +23,7 @@ use crate::plan::subtitle::SubtitleRendition;
 use crate::scratch::file::Privacy;
 use crate::source::beside;
 use crate::source::{FetchContext, Fetched, Sources};
-use crate::tool::{ffprobe, find};
+use crate::tool::find;
 
 /// CPU seconds that a million pixels of output cost at `veryfast`, from
 /// `bench/RESULTS.md`; other presets by their usual ratio. Only for the forecast.
@@ -50,7 +50,7 @@ pub async fn explain(config: &Config, item: &Item, to: Option<&str>) -> Result<V
         }
     };
     let planned = async {
-        let mut media = ffprobe::probe(&tools.ffprobe, &path, &settings.limits, &cancel).await?;
+        let (path, mut media) = job::probe::probe((&path, &folder), &tools, &settings.limits, &cancel).await?;
         beside::find(item, &settings.subtitles).await.unwrap_or_default().join(&mut media);
         let (mut plan, _) = job::copy::decide(&media, &path, &settings).await?;
         let (cpu, samples) = (super::lanes(config).cpu, folder.join("samples"));

@@ -258,6 +258,7 @@ mod tests {
             default: true,
             index: 1,
             timed: true,
+            surround: false,
         };
         let track = Track { rendition: &track, codec: "mp4a.40.2", bandwidth };
         let words = SubtitleRendition {

@@ -342,7 +342,15 @@ mod tests {
 
     fn track(folder: &str, default: bool) -> AudioRendition {
         let language = "eng".to_string();
-        AudioRendition { folder: folder.into(), name: folder.into(), language, default, index: 1, timed: true }
+        AudioRendition {
+            folder: folder.into(),
+            name: folder.into(),
+            language,
+            default,
+            index: 1,
+            timed: true,
+            surround: false,
+        }
     }
 
     #[test]
@@ -402,6 +410,7 @@ mod tests {
             default: true,
             index: 1,
             timed: true,
+            surround: false,
         };
         let variant =
             Variant { rendition: &rendition, codec: "avc1.64001f", frame_rate: 29.97, bandwidth, i_frames: None };

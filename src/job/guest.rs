@@ -29,6 +29,7 @@ use super::chunk::{self, Part};
 use super::early::{HEAD, LARGEST_INDEX};
 use super::film::{self, Film};
 use super::hls::fetch_context;
+use super::probe;
 use super::reuse::Recipes;
 use super::work::{Stored, Target, Work};
 use super::{Context, Report, blocking};
@@ -124,7 +125,8 @@ impl Guest<'_> {
             return Ok(known);
         }
         let path = self.whole(&film).await?;
-        let media = ffprobe::probe(&cx.ffmpeg.ffprobe, &path, &settings.limits, &cx.cancel).await?;
+        let place = (&*path, &*self.shelf.folder);
+        let (path, media) = probe::probe(place, &cx.ffmpeg, &settings.limits, &cx.cancel).await?;
         self.planned(&film, media, Reach::Here(path)).ok_or_else(unplanned)
     }
 

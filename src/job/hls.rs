@@ -28,6 +28,7 @@ use super::copy::{self, Original};
 use super::done::{self, Found, Manifest, Wish};
 use super::early::{self, Head};
 use super::film;
+use super::probe;
 use super::publish::{self, Provenance};
 use super::quality::{self, Bench};
 use super::reuse::{self, Earlier};
@@ -191,11 +192,12 @@ impl Job<'_> {
     /// The source is here: everything can be told of it.
     async fn whole(&self, fetched: &Fetched) -> Result<Outcome, Failure> {
         let limits = &self.settings.limits;
-        let mut media = ffprobe::probe(&self.cx.ffmpeg.ffprobe, &fetched.path, limits, &self.cx.cancel).await?;
+        let tools = &self.cx.ffmpeg;
+        let (path, mut media) = probe::probe((&fetched.path, self.folder), tools, limits, &self.cx.cancel).await?;
         self.beside.join(&mut media);
-        let (mut plan, original) = copy::decide(&media, &fetched.path, self.settings).await?;
+        let (mut plan, original) = copy::decide(&media, &path, self.settings).await?;
         let cpu = (&self.cx.lanes.cpu, self.item.rank());
-        let (ffmpeg, cancel, source) = (&self.cx.ffmpeg.ffmpeg, &self.cx.stop, &fetched.path);
+        let (ffmpeg, cancel, source) = (&tools.ffmpeg, &self.cx.stop, &path);
         let bench = Bench {
             ffmpeg,
             cpu,
@@ -210,7 +212,7 @@ impl Job<'_> {
         if let Some(earlier) = self.earlier_of(fetched) {
             reuse::adopt(&mut plan, &earlier.recipes, self.origin(fetched), self.settings);
         }
-        let work = self.work((media, (plan, original)), fetched.path.clone(), (fetched.serial.clone(), None));
+        let work = self.work((media, (plan, original)), path.clone(), (fetched.serial.clone(), None));
         self.aim(&work, fetched, &work.media.chapters).await?;
         let made = all_chunks(&work, self.item).await;
         self.publish(&work, made, fetched).await
@@ -229,6 +231,14 @@ impl Job<'_> {
             let fetched = fetching.await?;
             fault::point("fetched");
             if fetched.serial != work.serial {
+                return Err(Detour::Changed(fetched));
+            }
+            // So may the pictures that show whether they are made of fields.
+            let mut video = work.media.video.clone();
+            if let Some(video) = &mut video {
+                probe::find_fields(&fetched.path, video, &self.cx.ffmpeg, &self.cx.cancel).await?;
+            }
+            if video != work.media.video {
                 return Err(Detour::Changed(fetched));
             }
             // The titles may lie where nothing was yet.

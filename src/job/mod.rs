@@ -19,6 +19,7 @@ pub mod pack;
 pub mod photo;
 pub mod pictures;
 pub mod piece;
+pub mod probe;
 pub mod publish;
 pub mod quality;
 pub mod reuse;

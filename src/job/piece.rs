@@ -12,6 +12,7 @@ use crate::model::media::{Media, Video};
 use crate::pipeline::lane::Permit;
 use crate::plan::decoded;
 use crate::plan::encode::{self, Entry, Pass};
+use crate::plan::filter;
 use crate::plan::hls::clock;
 use crate::plan::piece::Piece;
 use crate::tool::ffmpeg;
@@ -118,10 +119,20 @@ impl Effort<'_> {
         Ok(cpu_seconds)
     }
 
+    /// All passes over a piece, and all once more if pictures of another shape turn up: they get black bars.
+    async fn passes(&self, video: &Video, piece: &Piece, entry: Entry) -> Result<Made, Failure> {
+        let made = self.all_passes(video, piece, entry).await?;
+        if !made.changes_shape || self.wanted.is_empty() {
+            return Ok(made);
+        }
+        let again = self.all_passes(&Video { changes_shape: true, ..video.clone() }, piece, entry).await?;
+        Ok(Made { cpu_seconds: made.cpu_seconds + again.cpu_seconds, ..again })
+    }
+
     /// All passes over a piece. Its renditions are made by one ffmpeg from one decode; only in the
     /// first and the last chunk of an item they are shared out to a second core that nobody else
     /// wants. The bytes are the same: what a rendition is made of does not depend on the others.
-    async fn passes(&self, video: &Video, piece: &Piece, entry: Entry) -> Result<Made, Failure> {
+    async fn all_passes(&self, video: &Video, piece: &Piece, entry: Entry) -> Result<Made, Failure> {
         let Work { settings, plan, cx, source, media, .. } = self.work;
         let wanted = self.wanted.as_slice();
         let is_edge = piece.chunk == 0 || piece.chunk + 1 == plan.grid.chunks();
@@ -134,7 +145,8 @@ impl Effort<'_> {
             (Some(_), false) => (vec![wanted], &[Pass::Only]),
             (Some(_), true) => (vec![wanted], &[Pass::First, Pass::Second]),
         };
-        let mut made = Made { cpu_seconds: 0.0, damage: None, last: None };
+        let mut made = Made { cpu_seconds: 0.0, damage: None, last: None, changes_shape: false };
+        let differs = |shape: &f64| (shape / video.shape() - 1.0).abs() > filter::SAME_SHAPE;
         for (done, &pass) in passes.iter().enumerate() {
             let runs = groups.iter().map(|&wanted| {
                 let input = encode::Input { source, container: &media.container, video, entry, wanted };
@@ -142,6 +154,7 @@ impl Effort<'_> {
             });
             for report in futures_util::future::try_join_all(runs).await? {
                 made.cpu_seconds += report.cpu_seconds;
+                made.changes_shape |= report.shapes.iter().any(differs);
                 made.damage = self.damage_in(&report, piece).or(made.damage);
                 made.last = report.decoded.iter().copied().max_by(f64::total_cmp);
             }
@@ -209,4 +222,6 @@ struct Made {
     damage: Option<String>,
     /// Time of the last picture that could be decoded.
     last: Option<f64>,
+    /// Whether a decoded picture has another shape than the plan says.
+    changes_shape: bool,
 }

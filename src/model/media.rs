@@ -23,6 +23,10 @@ pub struct Media {
     pub chapters: Vec<Chapter>,
     /// Streams that are left out, each with the reason.
     pub skipped: Vec<String>,
+    /// How often the clock of a broadcast jumps, as where two recordings are joined.
+    pub clock_jumps: u64,
+    /// Whether there are pictures, and none of them says when it is shown.
+    pub untimed: bool,
 }
 
 /// A part of a film with a name of its own.
@@ -46,6 +50,7 @@ impl Media {
 
 /// The video stream of a source.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says a thing of its own")]
 pub struct Video {
     /// Its index in the file.
     pub index: u32,
@@ -65,8 +70,16 @@ pub struct Video {
     pub base_rate: Option<Rational>,
     /// ffprobe's `avg_frame_rate`.
     pub average_rate: Option<Rational>,
+    /// Seconds by which the decoder shows pictures later than they belong to the sound.
+    pub late: f64,
     /// Whether the fields are interlaced.
     pub interlaced: bool,
+    /// Which field comes first, where the pictures themselves do not say it.
+    pub first_field: Option<Field>,
+    /// Whether it may be interlaced although it does not say so.
+    pub fields_in_doubt: bool,
+    /// Whether pictures of another shape come on the way.
+    pub changes_shape: bool,
     /// ffprobe's `pix_fmt`.
     pub pixel_format: String,
     /// Whether parts of the picture may be see-through.
@@ -87,6 +100,15 @@ pub struct Video {
     pub declared_seconds: Option<f64>,
     /// Where the timeline of packets begins and what is on it.
     pub timeline: Timeline,
+}
+
+/// The lines of an interlaced picture that were taken at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// The first line and every second one after it.
+    Top,
+    /// The others.
+    Bottom,
 }
 
 /// How bright and how dark a picture can be.
@@ -121,6 +143,11 @@ impl DynamicRange {
 }
 
 impl Video {
+    /// Width of the picture over its height, as it is to be seen, before rotation.
+    pub fn shape(&self) -> f64 {
+        f64::from(self.width) / f64::from(self.height.max(1)) * self.pixel_aspect.as_f64()
+    }
+
     /// The range of its transfer function.
     pub fn dynamic_range(&self) -> DynamicRange {
         let is = |range: &DynamicRange| self.transfer.as_deref() == Some(range.transfer().0);
@@ -239,6 +266,14 @@ impl Timeline {
             behind.truncate(more);
         }
         Some((begin, behind.into_iter().map(|span| span.1).max().unwrap_or(end)))
+    }
+
+    /// Moves all of it by `seconds`.
+    pub fn shift(&mut self, seconds: f64) {
+        for time in self.times.iter_mut().chain(&mut self.keys) {
+            *time += seconds;
+        }
+        self.end += seconds;
     }
 
     /// Time of the first picture.

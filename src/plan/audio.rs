@@ -30,6 +30,8 @@ pub struct AudioRendition {
     pub index: u32,
     /// Whether the source's time stamps say when a sample is to be heard.
     pub timed: bool,
+    /// Whether more channels than two are mixed into it.
+    pub surround: bool,
 }
 
 /// The audio renditions of a source, in its order.
@@ -53,6 +55,7 @@ pub fn renditions(tracks: &[Audio], wanted: &Wanted) -> Vec<AudioRendition> {
             default: number == default,
             index: track.index,
             timed: track.is_in_order(),
+            surround: track.channels > CHANNELS,
         });
     }
     renditions

@@ -18,13 +18,13 @@ use crate::plan::sidecar::Format;
 /// The demuxers a source may need. A playlist, a concat script or a session
 /// description dressed as a video would make ffmpeg open what it names.
 pub const DEMUXERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,\
-                            rm,dv,nut,h264,hevc,m4v,gif,wtv,mpegtsraw,\
+                            rm,dv,nut,h264,hevc,m4v,gif,wtv,mpegtsraw,ivf,obu,yuv4mpegpipe,\
                             mp3,wav,w64,flac,aac,ac3,eac3,aiff,caf,amr";
 
 /// The decoders a source may need, and no exotic ones: each is a parser of hostile bytes.
 pub const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg1video,mpeg2video,mpeg4,\
                             msmpeg4,msmpeg4v1,msmpeg4v2,h263,h263p,h263i,flv,flv1,wmv1,wmv2,wmv3,vc1,theora,prores,\
-                            dnxhd,mjpeg,mjpegb,dvvideo,rawvideo,ffv1,huffyuv,ffvhuff,utvideo,cinepak,indeo3,indeo4,\
+                            dnxhd,jpeg2000,mjpeg,mjpegb,dvvideo,rawvideo,ffv1,huffyuv,ffvhuff,utvideo,cinepak,indeo3,indeo4,\
                             indeo5,svq1,svq3,qtrle,rpza,rv10,rv20,rv30,rv40,vp6,vp6f,vp6a,vp3,gif,png,msrle,msvideo1,\
                             cfhd,v210,aac,aac_latm,ac3,eac3,dca,truehd,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,\
                             opus,libopus,vorbis,libvorbis,flac,alac,wmav1,wmav2,wmapro,wmavoice,wmalossless,cook,\
@@ -41,9 +41,17 @@ pub const DELAY_FRAMES: u64 = 2;
 /// Decoding times run ahead of presentation times by less than this.
 const BEFORE_KEY_FRAME: f64 = 0.5;
 
+/// Times of the source stay as they are. Without the second option, which is far less than a tick, ffmpeg takes the
+/// first time of an MPEG-TS stream for 0 if it is nearly that.
+pub(super) const OWN_TIMES: &str = "-copyts -itsoffset 0.000001";
+
 /// Seconds that sound may be beside its time stamps before it is put right.
 /// Half a picture more, which is how far the grid may move one, is still within 40 ms.
 const MOST_OFF: f64 = 0.02;
+
+/// Brings down what is louder than the loudest, and leaves alone what is not. It looks ahead, and so is late
+/// by its attack, which is cut off.
+const LIMITER: &str = "alimiter=limit=0.95:attack=5:release=50:level=disabled,atrim=start_sample=240,asetpts=N/SR/TB";
 
 /// Where the decoder starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +156,8 @@ pub fn piece(
 fn decoding(input: &Input<'_>, plan: &HlsPlan, piece: &Piece, settings: &HlsSettings) -> Vec<OsString> {
     let Input { source, container, video, entry, .. } = input;
     let mut arguments = opening();
-    arguments.extend(words("-noautorotate -threads 1 -copyts"));
+    arguments.extend(words("-noautorotate -threads 1"));
+    arguments.extend(words(OWN_TIMES));
     if *entry == Entry::KeyFrame && piece.first_frame > 0 {
         arguments.extend(words("-seek_timestamp 1 -noaccurate_seek -ss"));
         arguments.push(format!("{:.6}", seek(video, container, plan, piece)).into());
@@ -199,7 +208,7 @@ pub fn measure(
 pub fn loudness(source: &Path, plan: &HlsPlan, track: &AudioRendition) -> Vec<OsString> {
     let graph = format!("{},loudnorm=print_format=json[a]", sound(plan, track, ""));
     let mut arguments = opening();
-    arguments.extend(words("-copyts"));
+    arguments.extend(words(OWN_TIMES));
     arguments.extend(reading(source));
     arguments.extend(["-filter_complex".into(), graph.into()]);
     arguments.extend(words("-map [a] -vn -sn -dn -f null -"));
@@ -209,9 +218,11 @@ pub fn loudness(source: &Path, plan: &HlsPlan, track: &AudioRendition) -> Vec<Os
 /// The samples of an audio rendition: stereo, from the first picture to the end of the last. `then` may change them.
 fn sound(plan: &HlsPlan, track: &AudioRendition, then: &str) -> String {
     let samples = samples(plan.grid.seconds());
-    let first = signed_samples(plan.start);
+    let first = signed_samples(plan.sound_start);
     // Time stamps in disorder would cut the sound to pieces: it is taken in one piece then.
-    let stamps = if track.timed { String::new() } else { format!("asetpts=N/SR/TB+{:.6}/TB,", plan.start) };
+    let stamps = if track.timed { String::new() } else { format!("asetpts=N/SR/TB+{:.6}/TB,", plan.sound_start) };
+    // Many channels may add up to more than a sample can hold.
+    let then = if track.surround { format!("{LIMITER},{then}") } else { then.to_owned() };
     // `async=1` fills holes and cuts overlaps by the time stamps, and never stretches.
     format!(
         "[0:{}]{stamps}aresample={SAMPLE_RATE}:async=1:min_hard_comp={MOST_OFF}:first_pts={first},\
@@ -231,7 +242,7 @@ pub fn audio(
     let louder = if gain == 0.0 { String::new() } else { format!("volume={gain:.2}dB:precision=float,") };
     let graph = format!("{}[a]", sound(plan, track, &louder));
     let mut arguments = opening();
-    arguments.extend(words("-copyts"));
+    arguments.extend(words(OWN_TIMES));
     arguments.extend(reading(source));
     arguments.extend(["-filter_complex".into(), graph.into()]);
     arguments.extend(words(&format!(
@@ -286,7 +297,7 @@ pub fn plain_audio_output(folder: &Path, rendition: usize) -> PathBuf {
 /// broadcast goes over from stereo to surround: what comes of it does not change.
 pub fn plain_audio(source: &Path, (number, track): (usize, &AudioRendition), folder: &Path) -> Vec<OsString> {
     let mut arguments = opening();
-    arguments.extend(words("-copyts"));
+    arguments.extend(words(OWN_TIMES));
     arguments.extend(reading(source));
     arguments.extend(words(&format!(
         "-map 0:{} -af aresample={SAMPLE_RATE},aformat=sample_fmts=s16:channel_layouts=stereo",
@@ -434,10 +445,11 @@ fn hdr_svt(range: DynamicRange, video: &Video) -> String {
     text
 }
 
-/// The most frames from one key frame of a piece to the next.
+/// The most frames from one key frame of a piece to the next. Never one: x264 would call it another profile
+/// than what it makes of all other pieces.
 fn group(piece: &Piece) -> u64 {
     let ends = piece.key_frames.iter().skip(1).copied().chain([piece.frames]);
-    piece.key_frames.iter().zip(ends).map(|(key, end)| end - key).max().unwrap_or(piece.frames)
+    piece.key_frames.iter().zip(ends).map(|(key, end)| end - key).max().unwrap_or(piece.frames).max(2)
 }
 
 /// Frames between key frames at equal distances that hit every one of a piece.
@@ -550,11 +562,17 @@ mod tests {
         let plan = hls::plan(&media(10.0, |_| true), &settings()).unwrap();
         let of = |timed| {
             let (folder, name, language) = ("audio-und".into(), "und".into(), "und".into());
-            let track = AudioRendition { folder, name, language, default: true, index: 1, timed };
+            let track = AudioRendition { folder, name, language, default: true, index: 1, timed, surround: false };
             line(&audio(Path::new("/s"), &plan, (0, &track, 0.0), &settings(), Path::new("/w")))
         };
         assert!(of(true).contains("[0:1]aresample=48000:async=1"));
         assert!(of(false).contains("[0:1]asetpts=N/SR/TB+0.000000/TB,aresample=48000:async=1"));
+    }
+
+    #[test]
+    fn a_group_of_one_picture_is_no_other_profile() {
+        let piece = Piece { chunk: 1, number: 0, first_frame: 150, frames: 1, key_frames: vec![0] };
+        assert_eq!(group(&piece), 2);
     }
 
     #[test]

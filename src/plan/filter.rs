@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::media::{DynamicRange, Video};
+use crate::model::media::{DynamicRange, Field, Video};
 use crate::plan::grid::Grid;
 use crate::plan::ladder::{Rendition, Size};
 use crate::plan::piece::Piece;
@@ -17,6 +17,9 @@ const WHITE: f64 = 203.0;
 /// Nits that most HDR is made for at most. Between a half of white and this, the curve rolls off, so that lamps
 /// and clouds keep their shapes; what is darker is as it was.
 const BRIGHTEST: f64 = 1000.0;
+
+/// Shapes that differ by less are one: 720x576 and 704x576 are taken for the same picture.
+pub const SAME_SHAPE: f64 = 0.03;
 
 /// The graph for one piece; its outputs are `[v0]`, `[v1]`, … in the order of `renditions`,
 /// as far as their numbers are in `wanted`.
@@ -33,16 +36,13 @@ pub fn graph(
     let begin = start + grid.rate.seconds(piece.first_frame);
     // Sound may go on after the picture: a chunk there shows the last one, which `fps` must not drop.
     let begin = video.timeline.times.last().map_or(begin, |last| begin.min(*last));
-    // A picture that changes its size on the way is brought back to that of the first; others pass untouched.
-    let mut graph = format!("[0:{}]showinfo=checksum=0,scale={}:{}", video.index, video.width, video.height);
-    if video.interlaced {
-        graph.push_str(",bwdif=mode=send_frame:deint=all");
-    }
+    let (size, fields) = (one_size(video), deinterlaced(video));
+    let mut graph = format!("[0:{}]showinfo=checksum=0,{size},{fields}", video.index);
     // `tpad` repeats the last picture, so that a chunk always has its frames;
     // what is missing is found by comparing decoded pictures with packets.
     write!(
         graph,
-        ",fps=fps={}:start_time={begin:.9}:round=near:eof_action=pass,tpad=stop=-1:stop_mode=clone,trim=end_frame={},setpts=N",
+        "fps=fps={}:start_time={begin:.9}:round=near:eof_action=pass,tpad=stop=-1:stop_mode=clone,trim=end_frame={},setpts=N",
         grid.rate, piece.frames
     )
     .expect("writing to a string cannot fail");
@@ -50,6 +50,31 @@ pub fn graph(
     graph.push_str(opaque(video));
     graph.push_str(&cascade(video, renditions, wanted));
     graph
+}
+
+/// A picture that changes its size on the way is brought back to that of the first; others pass untouched.
+/// One of another shape keeps it, between black bars.
+fn one_size(video: &Video) -> String {
+    let Video { width, height, .. } = video;
+    if !video.changes_shape {
+        return format!("scale={width}:{height}");
+    }
+    let shape = video.shape();
+    let fitted = |length: &u32, part: &str| {
+        format!("'if(lt(abs(dar/{shape:.6}-1),{SAME_SHAPE}),{length},2*round({length}/2*min(1,{part})))'")
+    };
+    let (wide, high) = (fitted(width, &format!("dar/{shape:.6}")), fitted(height, &format!("{shape:.6}/dar")));
+    format!("scale=w={wide}:h={high}:eval=frame,pad={width}:{height}:(ow-iw)/2:(oh-ih)/2:eval=frame")
+}
+
+/// The filter that makes whole pictures of fields, with the comma behind it.
+pub fn deinterlaced(video: &Video) -> &'static str {
+    match video.first_field {
+        _ if !video.interlaced => "",
+        None => "bwdif=mode=send_frame:deint=all,",
+        Some(Field::Top) => "bwdif=mode=send_frame:parity=tff:deint=all,",
+        Some(Field::Bottom) => "bwdif=mode=send_frame:parity=bff:deint=all,",
+    }
 }
 
 /// Turns a picture upright and brings it to the size and colours of `rendition`.
@@ -320,6 +345,20 @@ mod tests {
         let timeline = Timeline { times: vec![0.5, 4.46], ..Timeline::default() };
         let graph = graph_of(&Video { timeline, ..ladder::tests::video(1280, 720) });
         assert!(graph.contains("start_time=4.460000000:"), "{graph}");
+    }
+
+    #[test]
+    fn pictures_of_another_shape_get_bars() {
+        let graph = graph_of(&Video { changes_shape: true, ..ladder::tests::video(1280, 720) });
+        let scale = "scale=w='if(lt(abs(dar/1.777778-1),0.03),1280,2*round(1280/2*min(1,dar/1.777778)))':h='if(";
+        assert!(graph.contains(scale) && graph.contains(":eval=frame,pad=1280:720:(ow-iw)/2:"), "{graph}");
+    }
+
+    #[test]
+    fn the_first_field_is_told_where_pictures_do_not_tell_it() {
+        let of = |first_field| graph_of(&Video { interlaced: true, first_field, ..ladder::tests::video(720, 576) });
+        assert!(of(None).contains(",bwdif=mode=send_frame:deint=all,fps="));
+        assert!(of(Some(Field::Bottom)).contains(",bwdif=mode=send_frame:parity=bff:deint=all,fps="));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::plan::language::Wanted;
 use crate::plan::settings::{Codec, Container, HlsSettings, Method};
 
 /// Raised whenever the same plan would give other bytes than before.
-pub(super) const FORMAT: &str = "forebay-hls-4";
+pub(super) const FORMAT: &str = "forebay-hls-5";
 
 /// A digest of the settings that shape a package, for "was this made with the same settings?".
 pub fn settings_digest(settings: &HlsSettings) -> String {

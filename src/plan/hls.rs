@@ -41,6 +41,8 @@ pub struct HlsPlan {
     pub grid: Grid,
     /// The source's time of frame 0, in seconds.
     pub start: f64,
+    /// The source's time of the first sample of sound, in seconds: the same, unless the decoder shows pictures late.
+    pub sound_start: f64,
     /// The video renditions, largest first.
     pub video: Vec<Rendition>,
     /// For each chunk, its part of the renditions' caps: 1 on average.
@@ -70,9 +72,10 @@ pub fn plan_encoding(media: &Media, settings: &HlsSettings, because: String) -> 
 }
 
 fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> Result<HlsPlan, Failure> {
-    let (start, seconds) = span(media).ok_or_else(nothing)?;
+    let (start, seconds) = span(media).ok_or_else(|| nothing(media))?;
     within_limits(media, seconds, &settings.limits)?;
     let warnings = warnings(media, settings)?;
+    let sound_start = start - media.video.as_ref().map_or(0.0, |video| video.late);
     let rate = media.video.as_ref().map_or(SOUND_RATE, output_rate);
     let grid = Grid::new(rate, seconds.min(settings.limits.seconds), settings.segment_seconds);
     let headers = u64::from(settings.container == Container::Fmp4);
@@ -82,7 +85,19 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
     let Some(picture) = &media.video else {
         let top = Top::Encoded { because: "there is no picture".into() };
         let (video, shares, extras) = (Vec::new(), Vec::new(), dash(settings, subtitles.len()) + chapters);
-        return Ok(HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras, warnings });
+        return Ok(HlsPlan {
+            grid,
+            start,
+            sound_start,
+            video,
+            shares,
+            top,
+            audio,
+            subtitles,
+            headers,
+            extras,
+            warnings,
+        });
     };
     let video = ladder(picture, &settings.rungs, &settings.codecs, settings.keep_hdr);
     let edges = match (not_copied, video.first()) {
@@ -94,7 +109,8 @@ fn decide(media: &Media, settings: &HlsSettings, not_copied: Option<String>) -> 
         Err(because) => (grid, Top::Encoded { because }),
     };
     let shares = budget::shares(&picture.timeline, &grid, start);
-    let mut plan = HlsPlan { grid, start, video, shares, top, audio, subtitles, headers, extras: 0, warnings };
+    let mut plan =
+        HlsPlan { grid, start, sound_start, video, shares, top, audio, subtitles, headers, extras: 0, warnings };
     plan.extras = extras(&plan, settings) + chapters;
     Ok(plan)
 }
@@ -182,7 +198,11 @@ impl HlsPlan {
     }
 }
 
-fn nothing() -> Failure {
+fn nothing(media: &Media) -> Failure {
+    if media.untimed {
+        return Failure::permanent("the file is a bare stream of pictures without time stamps")
+            .hint("put it into a container first, with a tool such as mkvmerge or MP4Box");
+    }
     Failure::permanent("the file holds neither picture nor sound").hint("check what the address really gives")
 }
 
@@ -322,6 +342,8 @@ pub(crate) mod tests {
             other_end: 0.0,
             chapters: Vec::new(),
             skipped: Vec::new(),
+            clock_jumps: 0,
+            untimed: false,
         }
     }
 

@@ -22,6 +22,7 @@ pub mod photo_fit;
 pub mod photo_name;
 pub mod picture;
 pub mod piece;
+pub mod prepare;
 pub mod quality;
 pub mod rate;
 pub mod recipe;

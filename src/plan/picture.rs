@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::model::media::{DynamicRange, Video};
 use crate::plan::encode::{file, opening, reading, words};
-use crate::plan::filter;
+use crate::plan::filter::{self, deinterlaced};
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Rendition;
 use crate::plan::settings::Codec;
@@ -130,10 +130,6 @@ pub fn sheets(source: &Path, video: &Video, plan: &HlsPlan, board: &Storyboard, 
     arguments.extend(output());
     arguments.push(file(&sheets_output(folder)));
     arguments
-}
-
-fn deinterlaced(video: &Video) -> &'static str {
-    if video.interlaced { "bwdif=mode=send_frame:deint=all," } else { "" }
 }
 
 /// Upright, of the wanted size, SDR, and in the colours that JPEG has: BT.601, full range.

@@ -28,6 +28,10 @@ const FASTEST: f64 = 60.5;
 /// more than a thirtieth of a second off.
 const SLOWEST_IRREGULAR: u64 = 15;
 
+/// No rendition is slower, whatever the source is: decoding times run ahead by two frames, which must not be
+/// more than the 10 s at which media time begins.
+const SLOWEST_REGULAR: f64 = 0.5;
+
 /// Seconds that a frame of a slow source may lie beside the grid.
 const BESIDE: f64 = 0.03;
 
@@ -46,8 +50,9 @@ pub fn output_rate(video: &Video) -> Rational {
     let alike = intervals.iter().filter(|interval| (*interval / median - 1.0).abs() < 0.25).count();
     let regular = alike * 20 >= intervals.len() * 19;
     let interval = if regular { mean_near(&intervals, median) } else { intervals[intervals.len() / 4] };
-    let rate = halved(nearest(1.0 / interval, video.base_rate));
+    let rate = halved(nearest(1.0 / interval, 1.0 / median, video.base_rate));
     let slowest = Rational::new(SLOWEST_IRREGULAR, 1).unwrap_or(THIRTY);
+    let rate = if rate.as_f64() < SLOWEST_REGULAR { ONE } else { rate };
     let slow = rate.as_f64() < slowest.as_f64();
     if slow && !(regular && is_on_grid(&video.timeline.times, rate)) { slowest } else { rate }
 }
@@ -58,6 +63,11 @@ fn is_on_grid(times: &[f64], rate: Rational) -> bool {
     let frames = times.iter().map(|time| (time - start) * rate.as_f64());
     frames.map(|frame| (frame - frame.round()).abs() / rate.as_f64()).all(|beside| beside < BESIDE)
 }
+
+const ONE: Rational = match Rational::new(1, 1) {
+    Some(rate) => rate,
+    None => unreachable!(),
+};
 
 const THIRTY: Rational = match Rational::new(30, 1) {
     Some(rate) => rate,
@@ -77,9 +87,14 @@ fn mean_near(intervals: &[f64], median: f64) -> f64 {
 }
 
 /// The base rate if it fits, else a standard rate within 1 %, else the rate to three decimals.
-fn nearest(fps: f64, base: Option<Rational>) -> Rational {
+/// A base rate that nobody uses, such as 301/12 of what was joined, has to fit better.
+fn nearest(fps: f64, usual: f64, base: Option<Rational>) -> Rational {
     let fits = |rate: &Rational, within: f64| (rate.as_f64() / fps - 1.0).abs() < within;
-    if let Some(base) = base.filter(|base| fits(base, 0.01) && base.den() <= 1001) {
+    let is_standard = |rate: &Rational| STANDARD.contains(&(rate.num(), rate.den()));
+    let base = base.filter(|base| fits(base, 0.01) && base.den() <= 1001);
+    if let Some(base) =
+        base.filter(|base| is_standard(base) || fits(base, 0.0015) && (base.as_f64() / usual - 1.0).abs() < 0.0015)
+    {
         return base;
     }
     let standard = STANDARD.iter().filter_map(|&(num, den)| Rational::new(num, den));
@@ -87,7 +102,7 @@ fn nearest(fps: f64, base: Option<Rational>) -> Rational {
         .filter(|rate| fits(rate, 0.01))
         .min_by(|a, b| (a.as_f64() - fps).abs().total_cmp(&(b.as_f64() - fps).abs()));
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive rate below 10^7")]
-    closest.or_else(|| Rational::new((fps.min(1e6) * 1000.0).round() as u64, 1000)).unwrap_or(THIRTY)
+    closest.or(base).or_else(|| Rational::new((fps.min(1e6) * 1000.0).round() as u64, 1000)).unwrap_or(THIRTY)
 }
 
 fn halved(mut rate: Rational) -> Rational {
@@ -148,6 +163,20 @@ mod tests {
         check(&[0.0, 3.1, 9.9, 11.0, 30.2], "1/5", "15/1");
         let trembling: Vec<f64> = (0..100).map(|slide| f64::from(slide) + 0.1 * f64::from(slide % 2)).collect();
         check(&trembling, "1/1", "15/1");
+    }
+
+    #[test]
+    fn two_slides_for_a_lecture_get_one_a_second() {
+        check(&[0.0, 20.0], "1/20", "1/1");
+        check(&[0.0, 19.96], "25/499", "15/1");
+        check(&[0.0, 2.0, 4.0], "1/2", "1/2");
+    }
+
+    #[test]
+    fn a_rate_that_was_joined_together_is_none() {
+        check(&every(0.04), "301/12", "25/1");
+        check(&every(1.0 / 33.0), "33/1", "33/1");
+        check(&[0.0, 0.042, 0.083, 0.125], "24000/1001", "24000/1001");
     }
 
     #[test]

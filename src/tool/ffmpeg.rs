@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
 use crate::model::fault;
+use crate::model::rational::Rational;
 use crate::plan::loudness::Loudness;
 use crate::tool::child::{ChildError, Order, Output, run};
 
@@ -29,22 +30,38 @@ const DAMAGE: [&str; 3] =
 pub struct Report {
     /// Times of the decoded pictures, as in the source, in order of decoding.
     pub decoded: Vec<f64>,
+    /// Every shape of a decoded picture, as its width over its height, once.
+    pub shapes: Vec<f64>,
     /// CPU seconds, user and system.
     pub cpu_seconds: f64,
     /// The first lines it marked as errors. Many are harmless, at the edge of an open GOP above all.
     pub errors: Vec<String>,
     /// Pictures or packets it says it could not decode, or only in part.
     pub damaged: u64,
+    /// Pictures that are made of fields, top first and bottom first, and such as are not, if it was to count them.
+    pub fields: Fields,
     /// Loudness, if it was to measure it.
     pub loudness: Option<Loudness>,
     /// What it measured of the picture, by the number that stands behind the filter's name.
     pub scores: Vec<(usize, f64)>,
 }
 
+/// How many of some pictures are made of fields.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fields {
+    /// Those whose top field comes first.
+    pub top: u64,
+    /// Those whose bottom field comes first.
+    pub bottom: u64,
+    /// Those that are whole.
+    pub whole: u64,
+}
+
 /// What a line of ffmpeg's output means to us.
 #[derive(Debug, PartialEq)]
 enum Line<'a> {
-    Decoded(f64),
+    Decoded(f64, Option<f64>),
+    Fields(Fields),
     Cpu(f64),
     OutTime(f64),
     Error(&'a str),
@@ -68,8 +85,9 @@ pub async fn encode(
     let mut furthest = -1.0;
     let ended = run(&order, cancel, |output, line| {
         match read(output, line) {
-            Line::Decoded(time) => {
+            Line::Decoded(time, shape) => {
                 report.decoded.push(time);
+                report.shapes.extend(shape.filter(|shape| !report.shapes.contains(shape)));
                 return true;
             }
             Line::Cpu(seconds) => report.cpu_seconds += seconds,
@@ -82,6 +100,11 @@ pub async fn encode(
             Line::Peak(peak) => report.loudness = report.loudness.map(|loudness| Loudness { peak, ..loudness }),
             Line::Score(number, score) => report.scores.push((number, score)),
             Line::Damage => report.damaged += 1,
+            Line::Fields(Fields { top, bottom, whole }) => {
+                report.fields.top += top;
+                report.fields.bottom += bottom;
+                report.fields.whole += whole;
+            }
             Line::Error(text) if report.errors.len() < 20 => report.errors.push(text.into()),
             _ => {}
         }
@@ -103,7 +126,10 @@ fn read(output: Output, line: &str) -> Line<'_> {
     }
     if line.starts_with("[Parsed_showinfo") {
         let time = line.split_once(" pts_time:").and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
-        return time.map_or(Line::Talk, Line::Decoded);
+        return time.map_or(Line::Talk, |time| Line::Decoded(time, shape(line)));
+    }
+    if let Some((_, counts)) = line.split_once("Single frame detection:") {
+        return Line::Fields(fields(counts));
     }
     if let Some((_, times)) = line.split_once("bench: utime=") {
         let numbers = times.split_whitespace().map(|word| word.trim_start_matches("stime=").trim_end_matches('s'));
@@ -132,6 +158,25 @@ fn read(output: Output, line: &str) -> Line<'_> {
         }
     }
     Line::Talk
+}
+
+/// Width over height of `… sar:64/45 s:720x576 …`; pixels that say nothing are square.
+fn shape(line: &str) -> Option<f64> {
+    let word = |key: &str| line.split_once(key)?.1.split_whitespace().next();
+    let (width, height) = word(" s:")?.split_once('x')?;
+    let (width, height): (f64, f64) = (width.parse().ok()?, height.parse().ok()?);
+    let pixel = word(" sar:").and_then(|text| Rational::parse(&text.replace('/', ":"))).map_or(1.0, Rational::as_f64);
+    (height > 0.0).then(|| width / height * pixel)
+}
+
+/// What `idet` counted: `TFF:    10 BFF:     0 Progressive:     2 Undetermined:     4`.
+fn fields(counts: &str) -> Fields {
+    let words: Vec<&str> = counts.split_whitespace().collect();
+    let count = |key: &str| {
+        let at = words.iter().position(|word| *word == key);
+        at.and_then(|at| words.get(at + 1)?.parse().ok()).unwrap_or(0)
+    };
+    Fields { top: count("TFF:"), bottom: count("BFF:"), whole: count("Progressive:") }
 }
 
 /// `[ssim@q0 @ 0x…] [info] SSIM Y:0.99 (20.1) U:… All:0.987 (18.9)` and `[libvmaf@q0 @ …] [info] VMAF score: 93.1`.
@@ -176,7 +221,11 @@ mod tests {
     #[test]
     fn lines_are_told_apart() {
         let frame = "[Parsed_showinfo_0 @ 0x55] [info] n:   1 pts:  56315 pts_time:3.66634 pos:  1805038 fmt:yuv420p";
-        assert_eq!(read(Output::Err, frame), Line::Decoded(3.66634));
+        assert_eq!(read(Output::Err, frame), Line::Decoded(3.66634, None));
+        let dvd = format!("{frame} sar:16/15 s:720x576 i:P");
+        assert_eq!(read(Output::Err, &dvd), Line::Decoded(3.66634, Some(720.0 / 576.0 * (16.0 / 15.0))));
+        let idet = "[Parsed_idet_0 @ 0x5] [info] Single frame detection: TFF:    10 BFF:     1 Progressive:     2 Undetermined:     4";
+        assert_eq!(read(Output::Err, idet), Line::Fields(Fields { top: 10, bottom: 1, whole: 2 }));
         assert_eq!(read(Output::Err, "[info] bench: utime=1.250s stime=0.250s rtime=1.1s"), Line::Cpu(1.5));
         assert_eq!(read(Output::Out, "out_time_us=6500000"), Line::OutTime(6.5));
         assert_eq!(read(Output::Out, "out_time_us=N/A"), Line::Talk);

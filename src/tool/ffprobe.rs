@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
@@ -20,6 +19,8 @@ use crate::plan::hls;
 use crate::plan::settings::Limits;
 use crate::tool::child::{ChildError, Ended, Order, Output, run};
 use crate::tool::hdr::{Frames, SideData};
+use crate::tool::header::{Header, Part, Parts, Stream};
+use crate::tool::packets::{self, Packets};
 
 /// A file that cannot be read in this time is on a disk that hangs.
 const SILENCE: Duration = Duration::from_mins(2);
@@ -32,18 +33,27 @@ const TEXTS: [&str; 7] = ["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "
 /// What ffprobe is asked for chapters.
 const CHAPTERS: &[&str] = &["-show_entries", "chapter=start_time,end_time:chapter_tags=title", "-of", "json=compact=1"];
 
-/// An interval between packets of sound that is a hole.
-const SILENT_HOLE: f64 = 0.5;
+/// Containers whose clock may jump: what was recorded of them can simply be joined.
+const BROADCASTS: [&str; 2] = ["mpegts", "mpeg"];
+
+/// Lines of a picture in the formats of television that have fields.
+const TELEVISION: [u32; 7] = [480, 486, 512, 576, 608, 1080, 1088];
+
+/// Codecs that cannot have fields.
+const WHOLE: [&str; 10] = ["vp6f", "vp8", "vp9", "av1", "gif", "png", "theora", "flv1", "cinepak", "mpeg1video"];
+
+/// Decoders hold back a few pictures. If the first one comes later than this, in seconds, some are missing.
+const MOST_HELD_BACK: f64 = 0.25;
 
 /// `genpts`: AVI and MPEG program streams say only when a packet is to be decoded.
-const WHOLE: &str = "+genpts";
+const BY_ALL: &str = "+genpts";
 
 /// `noparse`: which pictures are key frames is told by the index, not by bytes that are not here.
-const INDEX: &str = "+genpts+noparse";
+const BY_INDEX: &str = "+genpts+noparse";
 
 /// Probes a file: never a URL, never through a playlist.
 pub async fn probe(ffprobe: &Path, path: &Path, limits: &Limits, cancel: &CancellationToken) -> Result<Media, Failure> {
-    probe_by(WHOLE, ffprobe, path, limits, cancel).await
+    probe_by(BY_ALL, ffprobe, path, limits, cancel).await
 }
 
 /// Probes a file of which no more than its head and its index may be here.
@@ -53,7 +63,7 @@ pub async fn probe_index(
     limits: &Limits,
     cancel: &CancellationToken,
 ) -> Result<Media, Failure> {
-    probe_by(INDEX, ffprobe, path, limits, cancel).await
+    probe_by(BY_INDEX, ffprobe, path, limits, cancel).await
 }
 
 async fn probe_by(
@@ -75,6 +85,9 @@ async fn probe_by(
     if let Some(video) = media.video.as_mut().filter(|video| is_silent_hdr10(video)) {
         complete_hdr(ffprobe, path, limits.pixels, video, cancel).await?;
     }
+    if let Some(video) = media.video.as_mut().filter(|_| media.container == "avi") {
+        begin_as_shown(ffprobe, path, limits.pixels, video, cancel).await?;
+    }
     // An animation of one picture is none.
     if media.container == "gif" && media.video.as_ref().is_some_and(|video| video.timeline.times.len() < 2) {
         return Err(Failure::permanent("the file is a still image (GIF), not a video"));
@@ -94,88 +107,6 @@ async fn refuse_by_looks(path: &Path) -> Result<(), Failure> {
         Looks::Image(kind) => format!("a still image ({kind})"),
     };
     Err(Failure::permanent(format!("the file is {what}, not a video")).hint(DRESSED))
-}
-
-#[derive(Deserialize)]
-struct Header {
-    #[serde(default)]
-    streams: Vec<Stream>,
-    format: Format,
-    #[serde(default)]
-    chapters: Vec<Part>,
-}
-
-#[derive(Deserialize)]
-struct Parts {
-    chapters: Vec<Part>,
-}
-
-#[derive(Deserialize)]
-struct Part {
-    start_time: Option<String>,
-    end_time: Option<String>,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
-}
-
-impl Part {
-    fn chapter(&self) -> Option<Chapter> {
-        let title = self.tags.get("title").cloned().unwrap_or_default();
-        let time = |text: &Option<String>| text.as_ref()?.parse::<f64>().ok().filter(|time| time.is_finite());
-        let start = time(&self.start_time)?;
-        Some(Chapter { start, end: time(&self.end_time).unwrap_or(start), title })
-    }
-}
-
-#[derive(Deserialize)]
-struct Format {
-    #[serde(rename = "format_name")]
-    name: String,
-    duration: Option<String>,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Stream {
-    index: u32,
-    codec_type: Option<String>,
-    codec_name: Option<String>,
-    width: Option<u32>,
-    height: Option<u32>,
-    sample_aspect_ratio: Option<String>,
-    pix_fmt: Option<String>,
-    field_order: Option<String>,
-    color_range: Option<String>,
-    color_space: Option<String>,
-    color_transfer: Option<String>,
-    color_primaries: Option<String>,
-    r_frame_rate: Option<String>,
-    avg_frame_rate: Option<String>,
-    duration: Option<String>,
-    sample_rate: Option<String>,
-    channels: Option<u32>,
-    #[serde(default)]
-    disposition: BTreeMap<String, i64>,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
-    #[serde(default)]
-    side_data_list: Vec<SideData>,
-}
-
-/// Packets of one stream.
-#[derive(Default)]
-struct Packets {
-    times: Vec<f64>,
-    /// Time, first byte and the one behind the last.
-    spans: Vec<(f64, u64, u64)>,
-    keys: Vec<f64>,
-    start: Option<f64>,
-    end: f64,
-    holes: Vec<(f64, f64)>,
-    empty: u64,
-    last: Option<f64>,
-    backward: f64,
 }
 
 /// Reading, with `most` pixels in a picture: a decoder gives up before it takes the memory for more.
@@ -252,6 +183,29 @@ async fn complete_hdr(
     Ok(())
 }
 
+/// AVI says when a packet is decoded. When the first picture is shown, and so all others, the decoder tells. It
+/// belongs to the beginning, whatever the decoder held back.
+async fn begin_as_shown(
+    ffprobe: &Path,
+    path: &Path,
+    pixels: u64,
+    video: &mut Video,
+    cancel: &CancellationToken,
+) -> Result<(), Failure> {
+    let index = video.index.to_string();
+    let entries = "frame=best_effort_timestamp_time";
+    let what =
+        ["-select_streams", &index, "-read_intervals", "%+#24", "-show_entries", entries, "-of", "json=compact=1"];
+    let (_, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
+    let shown = serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default();
+    let first = shown.iter().filter_map(|frame| frame.time.as_ref()?.parse::<f64>().ok()).reduce(f64::min);
+    if let Some(first) = first {
+        video.timeline.shift(first - video.timeline.start());
+        video.late = if (0.0..MOST_HELD_BACK).contains(&first) { first } else { 0.0 };
+    }
+    Ok(())
+}
+
 /// Reads every packet's stream, times and flags; a film of three hours has a million.
 async fn packets(
     ffprobe: &Path,
@@ -270,7 +224,7 @@ async fn packets(
     let mut streams: BTreeMap<u32, Packets> = BTreeMap::new();
     let take = |output, line: &str| {
         if output == Output::Out {
-            add_packet(&mut streams, line);
+            packets::add(&mut streams, line);
         }
         true
     };
@@ -287,37 +241,6 @@ async fn packets(
     Ok(streams)
 }
 
-/// One line: `0,0.033008,0.033008,0.033333,1200,48,K__`; `N/A` for what is not known.
-fn add_packet(streams: &mut BTreeMap<u32, Packets>, line: &str) {
-    let mut fields = line.split(',');
-    let Some(index) = fields.next().and_then(|index| index.parse().ok()) else { return };
-    let mut time = || fields.next().and_then(|text| text.parse::<f64>().ok());
-    let (pts, dts, duration) = (time(), time(), time());
-    let mut bytes = || fields.next().and_then(|text| text.parse::<u64>().ok());
-    let (size, position) = (bytes(), bytes());
-    let flags = fields.next().unwrap_or_default();
-    let packets = streams.entry(index).or_default();
-    if size == Some(0) {
-        // Some writers of Ogg put them between the real ones; their times are made up.
-        packets.empty += 1;
-        return;
-    }
-    // Packets an edit list hides are decoded and not shown.
-    let Some(at) = pts.or(dts).filter(|_| !flags.contains('D')) else { return };
-    packets.backward += packets.last.map_or(0.0, |last| (last - at).max(0.0));
-    packets.last = Some(at);
-    if packets.start.is_some() && at - packets.end > SILENT_HOLE {
-        packets.holes.push((packets.end, at - packets.end));
-    }
-    packets.times.push(at);
-    packets.spans.extend(position.zip(size).map(|(position, size)| (at, position, position + size)));
-    if flags.contains('K') {
-        packets.keys.push(at);
-    }
-    packets.start = Some(packets.start.map_or(at, |start| start.min(at)));
-    packets.end = packets.end.max(at + duration.unwrap_or(0.0));
-}
-
 fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
     let mut media = Media {
         container: header.format.name,
@@ -329,19 +252,27 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
         other_end: 0.0,
         chapters: header.chapters.iter().filter_map(Part::chapter).collect(),
         skipped: Vec::new(),
+        clock_jumps: 0,
+        untimed: false,
     };
+    let mut jumps = Vec::new();
+    let picture = picture(&header.streams, &packets);
     for stream in header.streams {
         let packets = packets.remove(&stream.index).unwrap_or_default();
         let codec = stream.codec_name.clone().unwrap_or_else(|| "unknown".into());
+        if packets.last_decoded.is_some() && matches!(stream.codec_type.as_deref(), Some("video" | "audio")) {
+            jumps.push(packets.jumps);
+        }
         let is_cover = stream.disposition.get("attached_pic") == Some(&1);
         match stream.codec_type.as_deref() {
-            Some("video") if !is_cover && media.video.is_none() && !packets.times.is_empty() => {
+            Some("video") if picture == Some(stream.index) => {
                 media.video = Some(video(stream, codec, packets));
             }
             Some("audio") if packets.start.is_some() && stream.channels.is_some_and(|channels| channels > 0) => {
                 media.audio.push(audio(&stream, codec, packets));
             }
             Some("video") if is_cover => {}
+            Some("video") if packets.untimed > 0 => media.untimed = true,
             Some("subtitle") => {
                 media.other_end = media.other_end.max(packets.end);
                 if TEXTS.contains(&codec.as_str()) {
@@ -357,15 +288,30 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
             _ => {}
         }
     }
+    // A clock that jumps does so for all: one of them alone has a pause.
+    let jumps = jumps.into_iter().min().unwrap_or(0);
+    media.clock_jumps = if BROADCASTS.contains(&media.container.as_str()) { jumps } else { 0 };
     media
+}
+
+/// The stream of the film: the first picture that the container marks as its choice, else the first.
+fn picture(streams: &[Stream], packets: &BTreeMap<u32, Packets>) -> Option<u32> {
+    let is = |stream: &Stream, kind: &str| stream.disposition.get(kind) == Some(&1);
+    let shown = |stream: &&Stream| packets.get(&stream.index).is_some_and(|packets| !packets.times.is_empty());
+    let films = streams.iter().filter(|stream| stream.codec_type.as_deref() == Some("video"));
+    let films: Vec<&Stream> = films.filter(|stream| !is(stream, "attached_pic")).filter(shown).collect();
+    let chosen = films.iter().find(|stream| is(stream, "default"));
+    chosen.or(films.first()).map(|stream| stream.index)
 }
 
 fn video(stream: Stream, codec: String, packets: Packets) -> Video {
     let (rotation, mirrored) = stream.side_data_list.iter().find_map(orientation).unwrap_or((0, false));
     let known = |text: Option<String>| text.filter(|text| text != "unknown" && text != "reserved");
-    let usual = usual_interval(&packets.times);
+    let usual = packets::usual_interval(&packets.times);
     let last = packets.times.last().copied().unwrap_or(0.0);
-    let end = end(&packets, last, usual);
+    let end = packets::end(&packets, last, usual);
+    let interlaced = matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt"));
+    let fields_in_doubt = !interlaced && fields_in_doubt(&stream, &codec);
     let pixel_format = stream.pix_fmt.unwrap_or_default();
     // The decoder of VP8 and VP9 says nothing of alpha before it decodes.
     // The fourth byte of raw RGB means nothing more often than not.
@@ -386,7 +332,11 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         mirrored,
         base_rate: stream.r_frame_rate.as_deref().and_then(Rational::parse),
         average_rate: stream.avg_frame_rate.as_deref().and_then(Rational::parse),
-        interlaced: matches!(stream.field_order.as_deref(), Some("tt" | "bb" | "tb" | "bt")),
+        late: 0.0,
+        interlaced,
+        first_field: None,
+        fields_in_doubt,
+        changes_shape: false,
         pixel_format,
         alpha,
         range: known(stream.color_range),
@@ -396,20 +346,23 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         mastering: stream.side_data_list.iter().find_map(SideData::mastering),
         light: stream.side_data_list.iter().find_map(SideData::light),
         declared_seconds: seconds(stream.duration.as_deref()),
-        timeline: Timeline { end, spans: spans(&packets), times: packets.times, keys: packets.keys },
+        timeline: Timeline { end, spans: packets::spans(&packets), times: packets.times, keys: packets.keys },
     }
+}
+
+/// Whether pictures may be made of fields although nothing says so: at the rates of television, where the codec
+/// has no word for it, or where the picture has the lines of television. Writers forget the flag.
+fn fields_in_doubt(stream: &Stream, codec: &str) -> bool {
+    let rate = stream.r_frame_rate.as_deref().and_then(Rational::parse);
+    let of_television = [Rational::new(25, 1), Rational::new(30000, 1001)].contains(&rate);
+    let lines = TELEVISION.contains(&stream.height.unwrap_or(0));
+    let silent = stream.field_order.as_deref().is_none_or(|order| order == "unknown");
+    rate.is_some() && of_television && !WHOLE.contains(&codec) && (lines || silent)
 }
 
 fn has_alpha(pixel_format: &str) -> bool {
     let kinds = ["yuva", "gbrap", "ya8", "ya16", "rgba", "bgra", "argb", "abgr", "pal8"];
     kinds.iter().any(|kind| pixel_format.starts_with(kind))
-}
-
-/// The end of the last picture. One that does not say how long it lasts gets the usual time; one that lasts for
-/// ever as well, and one that the container cuts short is not to be rounded away.
-fn end(packets: &Packets, last: f64, usual: f64) -> f64 {
-    let said = if packets.end > last && packets.end < last + 600.0 { packets.end } else { last + usual };
-    said.max(last + usual.min(0.1))
 }
 
 fn audio(stream: &Stream, codec: String, packets: Packets) -> Audio {
@@ -439,21 +392,6 @@ fn text(stream: &Stream) -> Text {
         forced: is("forced"),
         hearing_impaired: is("hearing_impaired"),
     }
-}
-
-/// Where all packets lie, or nothing where one does not say.
-fn spans(packets: &Packets) -> Vec<(u64, u64)> {
-    if packets.spans.len() != packets.times.len() {
-        return Vec::new();
-    }
-    packets.spans.iter().map(|&(_, from, to)| (from, to)).collect()
-}
-
-/// The usual time from one picture to the next.
-fn usual_interval(times: &[f64]) -> f64 {
-    let mut intervals: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
-    intervals.sort_by(f64::total_cmp);
-    intervals.get(intervals.len() / 2).copied().unwrap_or(0.04)
 }
 
 /// Degrees clockwise to turn the picture, and whether it is mirrored first.
@@ -529,39 +467,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_read_in_any_order_and_without_times() {
-        let mut streams = BTreeMap::new();
-        for line in [
-            "0,0.08,0.0,0.04,90,48,K__",
-            "0,0.04,0.04,0.04,8,138,___",
-            "1,N/A,0.5,N/A,7,N/A,K__",
-            "1,-9.0,-9.0,0.02,0,9,K__",
-            "1,2.0,2.0,0.02,7,9,K__",
-            "1,1.5,1.5,0.02,7,9,K__",
-            "0,N/A,N/A,N/A,5,9,_D_",
-            "",
-        ] {
-            add_packet(&mut streams, line);
-        }
-        assert_eq!(streams[&0].times, [0.08, 0.04]);
-        assert_eq!(spans(&streams[&0]), [(48, 138), (138, 146)]);
-        assert!(spans(&streams[&1]).is_empty());
-        assert!((streams[&0].end - 0.12).abs() < 1e-9);
-        assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
-        assert_eq!((streams[&1].empty, streams[&1].backward), (1, 0.5));
-    }
-
-    #[test]
-    fn the_last_picture_lasts_like_the_others() {
-        let check = |end: f64, expected: f64| {
-            let found = super::end(&Packets { end, ..Packets::default() }, 7.96, 0.04);
-            assert!((found - expected).abs() < 1e-9, "{end}: {found}");
+    fn a_clock_that_jumps_does_so_for_all_streams() {
+        let header = |container: &str| {
+            let streams =
+                json!([{ "index": 0, "codec_type": "video" }, { "index": 1, "codec_type": "audio", "channels": 2 }]);
+            serde_json::from_value(json!({ "streams": streams, "format": { "format_name": container } })).unwrap()
         };
-        check(8.0, 8.0);
-        check(7.96, 8.0);
-        check(7.979, 8.0);
-        check(9.0, 9.0);
-        check(9000.0, 8.0);
+        let jumps = |container, lines: &[&str]| {
+            let mut streams = BTreeMap::new();
+            for line in lines {
+                packets::add(&mut streams, line);
+            }
+            media(header(container), streams).clock_jumps
+        };
+        let joined = [
+            "0,5,5,0.04,9,9,K_",
+            "1,5,5,0.02,9,9,K_",
+            "0,5.04,5.04,0.04,9,9,_",
+            "0,1,1,0.04,9,9,K_",
+            "1,1,1,0.02,9,9,K_",
+        ];
+        assert_eq!(jumps("mpegts", &joined), 1);
+        assert_eq!(jumps("matroska,webm", &joined), 0);
+        assert_eq!(jumps("mpegts", &["0,5,5,0.04,9,9,K_", "1,5,5,0.02,9,9,K_", "0,50,50,0.04,9,9,K_"]), 0);
     }
 
     #[track_caller]

@@ -22,6 +22,9 @@ pub(super) struct Frames {
 /// One picture.
 #[derive(Deserialize)]
 pub(super) struct Frame {
+    /// When it is shown, in seconds.
+    #[serde(rename = "best_effort_timestamp_time")]
+    pub(super) time: Option<String>,
     #[serde(default)]
     pub(super) side_data_list: Vec<SideData>,
 }

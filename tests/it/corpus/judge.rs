@@ -28,6 +28,9 @@ const PATCHES: [(usize, usize, usize, usize, [u8; 3]); 5] = [
     (32, 12, 16, 8, [0xDC, 0x96, 0x5A]),
 ];
 
+/// Where a picture of 4:3 leaves black at the left in one of 16:9.
+const BAR: (usize, usize, usize, usize) = (0, 0, 6, 20);
+
 /// The patch that flashes, and the row of the number.
 const FLASH: (usize, usize, usize, usize) = (32, 0, 16, 12);
 const DIGIT: (usize, usize, usize, usize) = (0, 20, 6, 7);
@@ -163,6 +166,9 @@ fn of_picture(source: &Source, playlist: &Path, wrong: &mut Vec<String>) -> Vec<
     of_times(&probed, rate, pictures.len(), wrong);
     of_numbers(source, &pictures, wrong);
     of_colour(source, &pictures, wrong);
+    if source.bars != pictures.last().is_some_and(|last| last.brightness(BAR) < 10.0) {
+        wrong.push("there are bars, or none".into());
+    }
     let start: f64 = text("start_time").parse().unwrap();
     let lit: Vec<bool> = pictures.iter().map(|picture| picture.brightness(FLASH) > 128.0).collect();
     #[expect(clippy::cast_precision_loss, reason = "a few hundred pictures")]
@@ -227,6 +233,10 @@ fn of_sound(source: &Source, name: &str, playlist: &Path, flashes: &[f64], wrong
     let seconds = time(samples.len());
     if source.seconds > 0.0 && (seconds - source.seconds).abs() > 0.05 {
         wrong.push(format!("{name} lasts {seconds:.3} s"));
+    }
+    let peak = samples.iter().map(|sample| f64::from(sample.unsigned_abs()) / f64::from(i16::MAX)).fold(0.0, f64::max);
+    if source.peak.is_some_and(|most| peak >= most || peak < most * 0.8) {
+        wrong.push(format!("{name} is as loud as {peak:.2}"));
     }
     let mut beeps: Vec<f64> = Vec::new();
     let mut last_loud = None;

@@ -32,11 +32,16 @@ pub(super) struct Source {
     #[serde(default = "usual_audio")]
     pub(super) audio: Vec<String>,
     pub(super) beeps: Option<usize>,
+    /// The loudest sample that may be heard, where 1 is the most there is.
+    pub(super) peak: Option<f64>,
     #[serde(default = "usual_colour")]
     pub(super) colour: u8,
     /// Whether the patch in the middle is see-through.
     #[serde(default)]
     pub(super) holes: bool,
+    /// Whether the last picture is narrower than the first, and has black at its sides.
+    #[serde(default)]
+    pub(super) bars: bool,
     pub(super) warns: Option<String>,
     pub(super) refused: Option<String>,
     /// Every cue, behind the folder it is in.
