@@ -14,7 +14,7 @@ use crate::format::mp4::{self, Sample, Track};
 use crate::format::ts_write::{self, FIRST_TICK, Kind, Unit};
 use crate::format::video;
 use crate::model::failure::Failure;
-use crate::plan::audio::{FRAME_SAMPLES, SAMPLE_RATE};
+use crate::plan::audio::{self, FRAME_SAMPLES, SAMPLE_RATE};
 use crate::plan::encode::{self, DELAY_FRAMES};
 use crate::plan::grid::{Chunk, Grid};
 use crate::plan::piece::Piece;
@@ -151,7 +151,7 @@ impl Cutter {
     /// Whether a rendition of sound is longer than was ordered. ffmpeg writes it all anew, with all
     /// the silence before, when the source changes its channels.
     pub fn is_too_long(path: &Path, grid: &Grid) -> Result<bool, Failure> {
-        let wanted = index(encode::samples(grid.seconds()).div_ceil(FRAME_SAMPLES));
+        let wanted = index(audio::samples(grid.seconds()).div_ceil(FRAME_SAMPLES));
         Ok(read_track(path)?.samples.len() > wanted + AT_THE_ENDS)
     }
 
@@ -342,7 +342,7 @@ pub fn audio_frames(grid: &Grid) -> impl Iterator<Item = u64> {
 
 /// Frames of sound under the whole picture.
 fn audio_length(grid: &Grid) -> usize {
-    index(encode::samples(grid.seconds()).div_ceil(FRAME_SAMPLES))
+    index(audio::samples(grid.seconds()).div_ceil(FRAME_SAMPLES))
 }
 
 /// Sound is cut at the first frame that begins in each segment of video. A last

@@ -100,6 +100,17 @@ fn printable(title: &str) -> String {
         .into()
 }
 
+/// Samples of `seconds`, rounded up to whole ones.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "lengths are positive and limited"
+)]
+pub fn samples(seconds: f64) -> u64 {
+    (seconds * SAMPLE_RATE as f64).round().max(1.0) as u64
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

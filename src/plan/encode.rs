@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::model::media::{DynamicRange, Light, Mastering, Place, Video};
-use crate::plan::audio::{AudioRendition, CHANNELS, SAMPLE_RATE};
+use crate::plan::audio::{AudioRendition, CHANNELS, SAMPLE_RATE, samples};
 use crate::plan::filter;
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Rendition;
@@ -306,17 +306,6 @@ pub fn plain_audio(source: &Path, (number, track): (usize, &AudioRendition), fol
     arguments.extend(words("-c:a pcm_s16le -map_metadata -1 -map_chapters -1 -f nut"));
     arguments.push(file(&plain_audio_output(folder, number)));
     arguments
-}
-
-/// Samples of `seconds`, rounded up to whole ones.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "lengths are positive and limited"
-)]
-pub fn samples(seconds: f64) -> u64 {
-    (seconds * SAMPLE_RATE as f64).round().max(1.0) as u64
 }
 
 #[expect(

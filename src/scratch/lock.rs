@@ -10,7 +10,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::file::{self, Privacy};
 
 /// A folder that is removed so often while it is taken is not worth more.
-const TRIES: u32 = 10;
+const TRIES: u32 = 1000;
 
 /// Holds the state folder until dropped. The kernel lets go of it with the
 /// process, so a killed run leaves no stale lock.
@@ -39,10 +39,12 @@ impl Lock {
     pub fn make(folder: &Path) -> io::Result<Option<Self>> {
         let mut tries = 0;
         loop {
-            file::make_folder(folder, Privacy::Public)?;
             tries += 1;
-            match Self::take(folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES => {}
+            match file::make_folder(folder, Privacy::Public).and_then(|()| Self::take(folder)) {
+                // It went before it was taken, or while it was made.
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+                        && tries < TRIES => {}
                 taken => return taken,
             }
         }
