@@ -15,7 +15,7 @@ use crate::format::ts_write::{self, FIRST_TICK, Kind, Unit};
 use crate::format::video;
 use crate::model::failure::Failure;
 use crate::plan::audio::{self, FRAME_SAMPLES, SAMPLE_RATE};
-use crate::plan::encode::{self, DELAY_FRAMES};
+use crate::plan::encode::DELAY_FRAMES;
 use crate::plan::grid::{Chunk, Grid};
 use crate::plan::piece::Piece;
 
