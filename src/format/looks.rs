@@ -18,6 +18,9 @@ pub const HEAD: usize = 512;
 
 /// Judges a body. Magic bytes win over the declared type, which is often wrong for media.
 pub fn looks(content_type: &str, head: &[u8]) -> Looks {
+    if let Some(looks) = animation(head) {
+        return looks;
+    }
     if let Some(kind) = image(head) {
         return Looks::Image(kind);
     }
@@ -63,6 +66,17 @@ fn markup(content_type: &str, lower: &[u8]) -> Looks {
 
 fn holds(text: &[u8], needle: &[u8]) -> bool {
     text.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Pictures that move in a file like that of one that stands still: `acTL` before the first picture of a PNG, and
+/// the second bit of the flags of a WebP, which ffmpeg cannot read.
+fn animation(head: &[u8]) -> Option<Looks> {
+    let webp = head.get(8..16) == Some(b"WEBPVP8X".as_slice()) && head.get(20).is_some_and(|flags| flags & 2 != 0);
+    match () {
+        () if head.starts_with(b"\x89PNG\r\n") && holds(head, b"acTL") => Some(Looks::Media),
+        () if webp => Some(Looks::Text("an animated WebP")),
+        () => None,
+    }
 }
 
 /// Pictures that stand still. A GIF may move: what it holds tells.
@@ -113,7 +127,7 @@ mod tests {
     fn bodies_are_what_they_look_like() {
         let mut ts = vec![0; 400];
         (ts[0], ts[188]) = (0x47, 0x47);
-        let cases: [(&str, &[u8], Looks); 21] = [
+        let cases: [(&str, &[u8], Looks); 24] = [
             ("text/html", b"\x00\x00\x00\x18ftypmp42", Looks::Media),
             ("text/plain", &ts, Looks::Media),
             ("video/mp4", b"  <!DOCTYPE html><html>", Looks::Text("an HTML page")),
@@ -132,6 +146,9 @@ mod tests {
             ("video/mp4", b"v=0\r\no=- 0 0\r\nm=video 5004", Looks::Text("a session description (SDP)")),
             ("video/mp4", b"<?xml version='1.0'?><svg><image/>", Looks::Text("an SVG drawing")),
             ("video/mp4", b"\x89PNG\r\n\x1a\n", Looks::Image("PNG")),
+            ("image/png", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x08acTL", Looks::Media),
+            ("image/webp", b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x12\0\0\0", Looks::Text("an animated WebP")),
+            ("image/webp", b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x10\0\0\0", Looks::Image("WebP")),
             ("video/mp4", b"\0\0\0\x18ftypavif", Looks::Image("HEIF")),
             ("video/mp4", b"\0\0\0\x18ftypavis", Looks::Media),
             ("video/mp4", b"RIFF\0\0\0\0AVI LIST", Looks::Media),

@@ -50,15 +50,34 @@ pub async fn find_fields(
     if !video.fields_in_doubt {
         return Ok(());
     }
-    let counted = ffmpeg::encode(&tools.ffmpeg, &prepare::fields(path, video), cancel, |_| {}).await;
-    video.first_field = match counted {
-        Ok(report) => first_field(report.fields),
-        // Pictures that cannot be read are found by others.
-        Err(failure) if failure.class == Class::Permanent => None,
-        Err(failure) => return Err(failure),
-    };
+    let mut counted = count_fields(path, video, prepare::ONE_PLACE, tools, cancel).await?;
+    // Where nothing moves, or some may be, the others are looked at too: a decoder costs more than a glance.
+    if !is_whole(counted) {
+        counted = count_fields(path, video, prepare::THREE_PLACES, tools, cancel).await?;
+    }
+    video.first_field = first_field(counted);
     video.interlaced = video.first_field.is_some();
     Ok(())
+}
+
+async fn count_fields(
+    path: &Path,
+    video: &Video,
+    places: &[usize],
+    tools: &Ffmpeg,
+    cancel: &CancellationToken,
+) -> Result<Fields, Failure> {
+    match ffmpeg::encode(&tools.ffmpeg, &prepare::fields(path, video, places), cancel, |_| {}).await {
+        Ok(report) => Ok(report.fields),
+        // Pictures that cannot be read are found by others.
+        Err(failure) if failure.class == Class::Permanent => Ok(Fields::default()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Whether pictures move, and as a whole.
+fn is_whole(Fields { top, bottom, whole }: Fields) -> bool {
+    whole >= FEWEST && top + bottom <= 1
 }
 
 fn first_field(Fields { top, bottom, whole }: Fields) -> Option<Field> {
@@ -95,5 +114,8 @@ mod tests {
         assert_eq!(found(5, 0, 10), None);
         assert_eq!(found(8, 6, 10), None);
         assert_eq!(found(8, 0, 40), None);
+        let clear = |top, bottom, whole| is_whole(Fields { top, bottom, whole });
+        assert_eq!((clear(0, 0, 8), clear(1, 0, 15)), (true, true));
+        assert_eq!((clear(0, 0, 3), clear(2, 0, 14), clear(6, 0, 9)), (false, false, false));
     }
 }

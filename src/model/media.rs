@@ -46,6 +46,11 @@ impl Media {
         let picture = self.video.iter().map(|video| video.timeline.start());
         picture.chain(self.audio.iter().map(|track| track.start)).reduce(f64::min).unwrap_or(0.0)
     }
+
+    /// Whether it is of a kind of file that holds a still picture as well.
+    pub fn is_animation(&self) -> bool {
+        matches!(self.container.as_str(), "gif" | "apng")
+    }
 }
 
 /// The video stream of a source.

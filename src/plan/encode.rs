@@ -18,14 +18,14 @@ use crate::plan::sidecar::Format;
 /// The demuxers a source may need. A playlist, a concat script or a session
 /// description dressed as a video would make ffmpeg open what it names.
 pub const DEMUXERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,avi,flv,asf,ogg,mxf,\
-                            rm,dv,nut,h264,hevc,m4v,gif,wtv,mpegtsraw,ivf,obu,yuv4mpegpipe,\
+                            rm,dv,nut,h264,hevc,m4v,gif,apng,wtv,mpegtsraw,ivf,obu,yuv4mpegpipe,\
                             mp3,wav,w64,flac,aac,ac3,eac3,aiff,caf,amr";
 
 /// The decoders a source may need, and no exotic ones: each is a parser of hostile bytes.
 pub const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg1video,mpeg2video,mpeg4,\
                             msmpeg4,msmpeg4v1,msmpeg4v2,h263,h263p,h263i,flv,flv1,wmv1,wmv2,wmv3,vc1,theora,prores,\
                             dnxhd,jpeg2000,mjpeg,mjpegb,dvvideo,rawvideo,ffv1,huffyuv,ffvhuff,utvideo,cinepak,indeo3,indeo4,\
-                            indeo5,svq1,svq3,qtrle,rpza,rv10,rv20,rv30,rv40,vp6,vp6f,vp6a,vp3,gif,png,msrle,msvideo1,\
+                            indeo5,svq1,svq3,qtrle,rpza,rv10,rv20,rv30,rv40,vp6,vp6f,vp6a,vp3,gif,png,apng,msrle,msvideo1,\
                             cfhd,v210,aac,aac_latm,ac3,eac3,dca,truehd,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,\
                             opus,libopus,vorbis,libvorbis,flac,alac,wmav1,wmav2,wmapro,wmavoice,wmalossless,cook,\
                             amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,\

@@ -126,7 +126,7 @@ fn warnings(media: &Media, settings: &HlsSettings) -> Result<Vec<String>, Failur
         }
         warnings.push(damage);
     }
-    if media.video.as_ref().is_some_and(|video| video.alpha && media.container != "gif") {
+    if media.video.as_ref().is_some_and(|video| video.alpha && !media.is_animation()) {
         warnings.push("the picture may be see-through; what is behind it is black".into());
     }
     for track in media.audio.iter().filter(|track| !track.is_in_order()) {

@@ -27,18 +27,21 @@ pub fn straight(source: &Path, media: &Media, folder: &Path) -> Vec<OsString> {
     arguments
 }
 
-/// Counts, at three places of a source, pictures that are made of fields, and such as are not.
-pub fn fields(source: &Path, video: &Video) -> Vec<OsString> {
-    const PLACES: [usize; 3] = [1, 4, 8];
+/// The place of a first look at a source's fields, in tenths of its pictures, and those of a closer one.
+pub const ONE_PLACE: &[usize] = &[5];
+pub const THREE_PLACES: &[usize] = &[1, 4, 8];
+
+/// Counts, at some places of a source, pictures that are made of fields, and such as are not.
+pub fn fields(source: &Path, video: &Video, places: &[usize]) -> Vec<OsString> {
     let times = &video.timeline.times;
     let mut arguments = opening();
     arguments.extend(words(OWN_TIMES));
-    for place in PLACES {
+    for place in places {
         let at = times.get(times.len() * place / 10).copied().unwrap_or_default();
         arguments.extend(words(&format!("-noaccurate_seek -seek_timestamp 1 -ss {at:.6}")));
         arguments.extend(reading(source));
     }
-    for number in 0..PLACES.len() {
+    for number in 0..places.len() {
         let index = video.index;
         arguments.extend(words(&format!("-map {number}:{index} -vf idet -frames:v 16 -an -sn -dn -f null -")));
     }

@@ -40,7 +40,8 @@ const BROADCASTS: [&str; 2] = ["mpegts", "mpeg"];
 const TELEVISION: [u32; 7] = [480, 486, 512, 576, 608, 1080, 1088];
 
 /// Codecs that cannot have fields.
-const WHOLE: [&str; 10] = ["vp6f", "vp8", "vp9", "av1", "gif", "png", "theora", "flv1", "cinepak", "mpeg1video"];
+const WHOLE: [&str; 11] =
+    ["vp6f", "vp8", "vp9", "av1", "gif", "png", "apng", "theora", "flv1", "cinepak", "mpeg1video"];
 
 /// Decoders hold back a few pictures. If the first one comes later than this, in seconds, some are missing.
 const MOST_HELD_BACK: f64 = 0.25;
@@ -89,8 +90,9 @@ async fn probe_by(
         begin_as_shown(ffprobe, path, limits.pixels, video, cancel).await?;
     }
     // An animation of one picture is none.
-    if media.container == "gif" && media.video.as_ref().is_some_and(|video| video.timeline.times.len() < 2) {
-        return Err(Failure::permanent("the file is a still image (GIF), not a video"));
+    if media.is_animation() && media.video.as_ref().is_some_and(|video| video.timeline.times.len() < 2) {
+        let kind = if media.container == "gif" { "GIF" } else { "PNG" };
+        return Err(Failure::permanent(format!("the file is a still image ({kind}), not a video")));
     }
     Ok(media)
 }
