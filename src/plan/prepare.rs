@@ -27,8 +27,10 @@ pub fn straight(source: &Path, media: &Media, folder: &Path) -> Vec<OsString> {
     arguments
 }
 
-/// The place of a first look at a source's fields, in tenths of its pictures, and those of a closer one.
+/// Where a source's fields are looked at first, in tenths of its pictures.
 pub const ONE_PLACE: &[usize] = &[5];
+
+/// Where they are looked at more closely.
 pub const THREE_PLACES: &[usize] = &[1, 4, 8];
 
 /// Counts, at some places of a source, pictures that are made of fields, and such as are not.
