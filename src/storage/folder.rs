@@ -5,11 +5,13 @@ use std::io::{self, Read as _, Seek as _};
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::StreamExt as _;
 use jiff::Timestamp;
+use tokio::sync::RwLock;
 
 use super::error::{Kind, StorageError};
 use super::mount::{self, Mount};
@@ -31,13 +33,16 @@ pub struct Folder {
     root: PathBuf,
     privacy: Privacy,
     mount: Option<Mount>,
+    /// Shared by writes that are under way. A disk finishes them even if nobody waits for them any more, so that who
+    /// lists what is to be removed waits instead.
+    writing: Arc<RwLock<()>>,
 }
 
 impl Folder {
     /// The storage below `root`, which is made with the first write.
     pub fn new(root: PathBuf, privacy: Privacy) -> Self {
         let mount = Mount::of(&root);
-        Self { root, privacy, mount }
+        Self { root, privacy, mount, writing: Arc::default() }
     }
 
     /// A share of `/etc/fstab` above the folder that is not mounted.
@@ -138,17 +143,22 @@ impl Storage for Folder {
             }
         };
         let (path, modified) = (self.path(key)?, about.modified.map(Into::into));
+        let writing = Arc::clone(&self.writing).read_owned().await;
         if modified.is_none() && existing == Existing::Replace {
             // The usual way, whose steps the tests of kills know by name.
             let (root, mount, privacy) = (self.root.clone(), self.mount.clone(), self.privacy);
             let write = move || {
+                let _writing = writing;
                 make_way(&path, (&root, mount), privacy)?;
                 file::write(&path, &bytes, privacy)
             };
             self.blocking("write", key, write).await?;
         } else {
             let mut draft = self.draft(key).await?;
-            let write = move || draft.append(&bytes).and_then(|()| draft.finish(modified, existing));
+            let write = move || {
+                let _writing = writing;
+                draft.append(&bytes).and_then(|()| draft.finish(modified, existing))
+            };
             self.blocking("write", key, write).await?;
         }
         Ok(Written::default())
@@ -179,6 +189,7 @@ impl Storage for Folder {
         let top = if prefix.is_empty() { self.root.clone() } else { self.path(prefix)? };
         let root = self.root.clone();
         let after: Vec<String> = after.into_iter().flat_map(|after| after.split('/').map(Into::into)).collect();
+        drop(self.writing.write().await);
         let list = move || {
             let mut found = Vec::new();
             walk(&root, &top, &after, &mut found)?;
@@ -321,6 +332,8 @@ pub fn is_leftover(key: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::super::WHOLE;
     use super::*;
 
@@ -343,6 +356,17 @@ mod tests {
         storage.delete("a/gen/0.ts").await.unwrap();
         assert!(!folder.path().join("dest/a/gen").exists() && folder.path().join("dest/a").exists());
         assert_eq!(storage.stat("a").await.unwrap(), None, "a folder is no object");
+    }
+
+    #[tokio::test]
+    async fn a_listing_has_what_nobody_waits_for_any_more() {
+        let (_folder, storage) = storage();
+        let keys: Vec<String> = (0..200).map(|number| format!("a/{number}")).collect();
+        for key in &keys {
+            // Begun and dropped.
+            assert!(put(&storage, key, b"1").now_or_never().is_none());
+        }
+        assert_eq!(storage.page("", None).await.unwrap().found.len(), keys.len());
     }
 
     #[tokio::test]
