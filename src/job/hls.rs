@@ -163,7 +163,7 @@ impl Job<'_> {
             biased;
             fetched = &mut fetching => fetched?,
             head = self.head(&mut arrival) => {
-                match self.overlapped(fetching, head, arrival).await {
+                match Box::pin(self.overlapped(fetching, head, arrival)).await {
                     Ok(outcome) => return Ok(outcome),
                     Err(Detour::Failed(failure)) => return Err(failure),
                     Err(Detour::Changed(fetched)) => fetched,
@@ -171,7 +171,8 @@ impl Job<'_> {
             }
         };
         fault::point("fetched");
-        self.whole(&fetched).await
+        // Thousands of items that end before this do not pay for its size.
+        Box::pin(self.whole(&fetched)).await
     }
 
     /// The source that is coming, as soon as its index is here. Where much of an earlier package may

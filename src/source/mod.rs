@@ -318,7 +318,7 @@ impl Shared {
     ) -> Result<Fetched, Failure> {
         let input = Input { url, headers: &item.headers, key };
         let reader = Reader::new(&self.client, &input, None, context);
-        manifest::fetch(&reader, &Place::Web(url.clone()), folder).await
+        Box::pin(manifest::fetch(&reader, &Place::Web(url.clone()), folder)).await
     }
 
     async fn bring_object(
@@ -337,7 +337,7 @@ impl Shared {
         let (nowhere, none) = (manifest::place::nowhere(), BTreeMap::new());
         let input = Input { url: &nowhere, headers: &none, key };
         let reader = Reader::new(&self.client, &input, Some(&found.store), context);
-        manifest::fetch(&reader, &Place::Object(object.to_owned()), folder).await
+        Box::pin(manifest::fetch(&reader, &Place::Object(object.to_owned()), folder)).await
     }
 
     fn object<'a>(&'a self, place: &str, key: &'a str, name: &'a str) -> Result<Object<'a>, Failure> {
