@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -55,4 +56,9 @@ pub(super) async fn blocking_or<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, Failure> {
     blocking(work).await.map_err(|error| Failure::io(what, &error))
+}
+
+/// The words for [`blocking_or`] where something cannot be written to `path`.
+pub(super) fn writing(path: &Path) -> String {
+    format!("could not write to `{}`", path.to_string_lossy().escape_debug())
 }

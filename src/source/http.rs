@@ -26,6 +26,7 @@ use self::client::Question;
 pub(super) use self::ranges::Ranges;
 use super::body::Body;
 use super::mark::Mark;
+use super::pace::too_slow;
 use super::part::{Part, clear, make};
 use super::pieces::{self, First};
 use super::room::Room;
@@ -303,9 +304,7 @@ async fn open_once(client: &Client, input: &Input<'_>, permit: Permit<Rank>, ran
         Ok(())
     };
     let Ok(outcome) = tokio::time::timeout(patience, read).await else {
-        let (shown, rate) = (input.shown(), client.settings.min_bytes_per_second);
-        let what = format!("`{shown}` was slower than {rate} bytes/s for {} s", patience.as_secs_f64());
-        return Err(Trouble::Slow(Failure::temporary(what)));
+        return Err(too_slow(&client.settings, &input.shown()));
     };
     outcome?;
     if head.is_empty() {

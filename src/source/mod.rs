@@ -14,6 +14,7 @@ mod manifest;
 mod mark;
 mod name;
 mod object;
+mod pace;
 mod page;
 mod part;
 mod pieces;

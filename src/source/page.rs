@@ -17,7 +17,7 @@ use crate::model::secret::masked_url;
 use crate::tool::ytdlp::{self, Found, Page, Wish};
 
 use super::gate::Gate;
-use super::hash::{self, blocking_or};
+use super::hash::{self, blocking_or, writing};
 use super::mark::{Finished, Mark};
 use super::room::Room;
 use super::tries::Tries;
@@ -259,8 +259,4 @@ fn fetched(finished: Finished, wanted: &Wanted<'_>, room: Room<'_>, context: &Fe
     let record =
         Record { key: wanted.key.to_owned(), etag: None, last_modified: None, bytes: Some(bytes), modified: None };
     Fetched { path, bytes, sha256, record, temporary: true, serial: None, room: room.finish(bytes) }
-}
-
-fn writing(folder: &Path) -> String {
-    format!("could not write to `{}`", folder.to_string_lossy().escape_debug())
 }

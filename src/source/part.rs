@@ -17,8 +17,9 @@ use crate::model::failure::Failure;
 use crate::model::fault;
 
 use super::body::Body;
-use super::hash::{self, blocking, blocking_or};
+use super::hash::{self, blocking, blocking_or, writing};
 use super::mark::{self, Mark, PART};
+use super::pace::Pace;
 use super::room::Room;
 use super::tries::Trouble;
 use super::{Arrival, FetchContext, Fetched, SourceSettings};
@@ -134,9 +135,8 @@ impl<'a> Part<'a> {
         gate: &Gate<'_>,
         allow: &mut (dyn FnMut(u64) -> Result<(), Trouble> + Send),
     ) -> Result<(), Trouble> {
-        let mut rate = Rate { since: Instant::now(), bytes: 0 };
+        let mut pace = Pace::new(gate.settings, gate.least);
         let mut flushed = Instant::now();
-        let shown = body.shown();
         loop {
             let at = *offset + buffer.len() as u64;
             allow(gate.end.map_or(at, |end| end.min(at)))?;
@@ -147,27 +147,13 @@ impl<'a> Part<'a> {
                 self.write(offset, buffer).await?;
                 flushed = Instant::now();
             }
-            // A stalled connection is noticed in half the window, a thin one at its end.
-            match tokio::time::timeout(gate.settings.slow_window / 2, body.next()).await {
-                Ok(Ok(Some(bytes))) => {
-                    rate.bytes += bytes.len() as u64;
-                    buffer.extend_from_slice(&bytes);
-                    if rate.is_low(gate) {
-                        return Err(gate.too_slow(&shown));
-                    }
-                }
-                Ok(Ok(None)) => {
-                    return match gate.end {
-                        Some(end) => Err(Trouble::Again(
-                            Failure::temporary(format!("`{shown}` ended {} bytes too early", end - at)),
-                            None,
-                        )),
-                        None => Ok(()),
-                    };
-                }
-                Ok(Err(trouble)) => return Err(trouble),
-                Err(_) => return Err(gate.stalled(&shown)),
-            }
+            let Some(bytes) = pace.next(body).await? else {
+                let Some(end) = gate.end else { return Ok(()) };
+                let what = format!("`{}` ended {} bytes too early", body.shown(), end - at);
+                return Err(Trouble::Again(Failure::temporary(what), None));
+            };
+            buffer.extend_from_slice(&bytes);
+            pace.check(body)?;
         }
     }
 
@@ -284,35 +270,6 @@ struct Gate<'s> {
     settings: &'s SourceSettings,
 }
 
-impl Gate<'_> {
-    fn stalled(&self, shown: &str) -> Trouble {
-        let seconds = self.settings.slow_window.as_secs_f64() / 2.0;
-        Trouble::Slow(Failure::temporary(format!("`{shown}` sent nothing for {seconds} s")))
-    }
-
-    fn too_slow(&self, shown: &str) -> Trouble {
-        let (rate, window) = (self.settings.min_bytes_per_second, self.settings.slow_window.as_secs_f64());
-        Trouble::Slow(Failure::temporary(format!("`{shown}` was slower than {rate} bytes/s for {window} s")))
-    }
-}
-
-struct Rate {
-    since: Instant,
-    bytes: u64,
-}
-
-impl Rate {
-    /// Whether too little came in the window that just ended.
-    fn is_low(&mut self, gate: &Gate<'_>) -> bool {
-        if self.since.elapsed() < gate.settings.slow_window {
-            return false;
-        }
-        let low = self.bytes < gate.least;
-        *self = Self { since: Instant::now(), bytes: 0 };
-        low
-    }
-}
-
 /// Makes the folder of a download.
 pub(super) async fn make(folder: &Path) -> Result<(), Failure> {
     let made = folder.to_path_buf();
@@ -323,8 +280,4 @@ pub(super) async fn make(folder: &Path) -> Result<(), Failure> {
 pub(super) async fn clear(folder: &Path) -> Result<(), Failure> {
     let cleared = folder.to_path_buf();
     blocking_or(&writing(folder), move || mark::wipe(&cleared)).await
-}
-
-fn writing(folder: &Path) -> String {
-    format!("could not write to `{}`", folder.to_string_lossy().escape_debug())
 }

@@ -16,6 +16,7 @@ use crate::model::item::{Item, Locator};
 use super::hash::blocking;
 use super::http::{Input, Ranges};
 use super::mark::Mark;
+use super::pace::Pace;
 use super::pieces::Origin;
 use super::tries::{Tries, Trouble};
 use super::{FetchContext, Record, Sources, guard, name, stoppable};
@@ -126,13 +127,9 @@ async fn bring(
 /// Asks once for what is left of `piece`, and lets it land.
 async fn pour(origin: &dyn Origin, mark: &Mark, piece: &mut Range<u64>, file: &Arc<File>) -> Result<(), Trouble> {
     let mut body = origin.open(piece, mark).await?;
+    let mut pace = Pace::new(origin.settings(), 0);
     while !piece.is_empty() {
-        let wait = origin.settings().slow_window / 2;
-        let next = tokio::time::timeout(wait, body.next()).await.map_err(|_| {
-            let what = format!("`{}` sent nothing for {} s", body.shown(), wait.as_secs_f64());
-            Trouble::Slow(Failure::temporary(what))
-        })?;
-        let Some(mut bytes) = next? else {
+        let Some(mut bytes) = pace.next(&mut body).await? else {
             let missing = piece.end - piece.start;
             let what = format!("`{}` ended {missing} bytes too early", body.shown());
             return Err(Trouble::Again(Failure::temporary(what), None));

@@ -18,7 +18,7 @@ use crate::plan::encode::{DECODERS, DEMUXERS, file};
 use crate::plan::hls;
 use crate::plan::settings::Limits;
 use crate::tool::child::{ChildError, Ended, Order, Output, run};
-use crate::tool::hdr::{Frames, SideData};
+use crate::tool::hdr::{Frame, Frames, SideData};
 use crate::tool::header::{Header, Part, Parts, Stream};
 use crate::tool::packets::{self, Packets};
 
@@ -166,6 +166,21 @@ fn is_silent_hdr10(video: &Video) -> bool {
     video.dynamic_range() == DynamicRange::Pq && (video.mastering.is_none() || video.light.is_none())
 }
 
+/// Some decoded pictures, as far as they can be read; what cannot is found by others.
+async fn frames(
+    what: &[&str],
+    ffprobe: &Path,
+    path: &Path,
+    pixels: u64,
+    video: &Video,
+    cancel: &CancellationToken,
+) -> Result<Vec<Frame>, Failure> {
+    let index = video.index.to_string();
+    let what = [&["-select_streams", index.as_str(), "-of", "json=compact=1"], what].concat();
+    let (_, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
+    Ok(serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default())
+}
+
 /// What HDR10 says of itself stands in the header, or in the first picture.
 async fn complete_hdr(
     ffprobe: &Path,
@@ -174,11 +189,8 @@ async fn complete_hdr(
     video: &mut Video,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
-    let index = video.index.to_string();
-    let what = ["-select_streams", &index, "-read_intervals", "%+#1", "-show_frames", "-of", "json=compact=1"];
-    let (_, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
-    // A picture that cannot be read is found by others.
-    let frames = serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default();
+    let what = ["-read_intervals", "%+#1", "-show_frames"];
+    let frames = frames(&what, ffprobe, path, pixels, video, cancel).await?;
     let said: Vec<&SideData> = frames.iter().flat_map(|frame| &frame.side_data_list).collect();
     video.mastering = video.mastering.or_else(|| said.iter().find_map(|data| data.mastering()));
     video.light = video.light.or_else(|| said.iter().find_map(|data| data.light()));
@@ -194,12 +206,8 @@ async fn begin_as_shown(
     video: &mut Video,
     cancel: &CancellationToken,
 ) -> Result<(), Failure> {
-    let index = video.index.to_string();
-    let entries = "frame=best_effort_timestamp_time";
-    let what =
-        ["-select_streams", &index, "-read_intervals", "%+#24", "-show_entries", entries, "-of", "json=compact=1"];
-    let (_, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
-    let shown = serde_json::from_str::<Frames>(&json).map(|answer| answer.frames).unwrap_or_default();
+    let what = ["-read_intervals", "%+#24", "-show_entries", "frame=best_effort_timestamp_time"];
+    let shown = frames(&what, ffprobe, path, pixels, video, cancel).await?;
     let first = shown.iter().filter_map(|frame| frame.time.as_ref()?.parse::<f64>().ok()).reduce(f64::min);
     if let Some(first) = first {
         video.timeline.shift(first - video.timeline.start());

@@ -17,14 +17,14 @@ use crate::format::looks::{HEAD, Looks, looks};
 use crate::format::ts_join::{self, Counters, PACKET};
 use crate::model::failure::Failure;
 
-use super::super::hash::blocking_or;
+use super::super::hash::{blocking_or, writing};
 use super::super::mark::boot_id;
 use super::super::tries::Trouble;
+use super::Stop;
 use super::place::Place;
 use super::reader::Reader;
 use super::room::Budget;
 use super::track::{Piece, Track};
-use super::{Stop, writing};
 
 /// Bytes copied at once: whole packets of MPEG-TS, and whole blocks of AES.
 const STEP: usize = PACKET * aes128::BLOCK * 256;

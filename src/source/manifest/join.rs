@@ -11,12 +11,11 @@ use crate::plan::join::{Input, concat, mux};
 use crate::plan::language::language;
 use crate::tool::{ffmpeg, ffprobe};
 
-use super::super::hash::blocking_or;
+use super::super::hash::{blocking_or, writing};
 use super::bring::RunFile;
 use super::check;
 use super::reader::Reader;
 use super::track::{Run, Tracks};
-use super::writing;
 
 /// One file of `files`, which has those of each track, each with as many runs.
 pub(super) async fn all(

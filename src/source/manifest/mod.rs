@@ -27,7 +27,7 @@ use self::place::Place;
 use self::reader::Reader;
 use self::room::Budget;
 use self::track::{Track, Tracks};
-use super::hash::{self, blocking_or};
+use super::hash::{self, blocking_or, writing};
 use super::mark::{Finished, Mark};
 use super::room::Room;
 use super::{Fetched, Record};
@@ -232,8 +232,4 @@ fn fetched(finished: Finished, reader: &Reader<'_>, budget: Budget<'_>) -> Fetch
     // The address may stay the same when the segments are others, and the other way round: no server can be asked.
     let record = Record { key, etag: None, last_modified: None, bytes: Some(bytes), modified: None };
     Fetched { path, bytes, sha256, record, temporary: true, serial: None, room: budget.finish(bytes) }
-}
-
-fn writing(folder: &Path) -> String {
-    format!("could not write to `{}`", folder.to_string_lossy().escape_debug())
 }

@@ -19,9 +19,10 @@ use crate::storage::WHOLE;
 use crate::storage::store::Store;
 
 use super::super::body::Body;
-use super::super::hash::blocking_or;
+use super::super::hash::{blocking_or, writing};
 use super::super::http::{Client, Input, Other, ask_other};
 use super::super::object;
+use super::super::pace::Pace;
 use super::super::tries::{Tries, Trouble};
 use super::super::{FetchContext, SourceSettings, guard};
 use super::place::Place;
@@ -217,14 +218,18 @@ impl<'a> Reader<'a> {
         let (cannot, is_new) = (writing(&part), half.came == 0);
         let open = move || File::options().create(true).write(true).truncate(is_new).append(!is_new).open(part);
         let mut file = blocking_or(&cannot, open).await?;
-        let mut watch = Pace::new(self.settings(), at_once);
+        // The least rate is divided among connections.
+        let mut watch = Pace::new(self.settings(), self.settings().least_in_window() / at_once.max(1));
         loop {
             let mut buffer = Vec::new();
             let outcome = loop {
                 match watch.next(body).await {
                     Ok(Some(piece)) => buffer.extend_from_slice(&piece),
-                    Ok(None) => break Ok(()),
+                    Ok(None) => break watch.check(body),
                     Err(trouble) => break Err(trouble),
+                }
+                if let Err(trouble) = watch.check(body) {
+                    break Err(trouble);
                 }
                 if buffer.len() >= BUFFER {
                     break Ok(());
@@ -321,45 +326,4 @@ struct Half {
     version: Option<String>,
     /// Where it ends in its file, if that was said.
     end: Option<u64>,
-}
-
-fn writing(path: &Path) -> String {
-    format!("could not write to `{}`", path.to_string_lossy().escape_debug())
-}
-
-/// Watches that bytes come fast enough.
-struct Pace<'s> {
-    settings: &'s SourceSettings,
-    least: u64,
-    since: Instant,
-    bytes: u64,
-}
-
-impl<'s> Pace<'s> {
-    /// For one of `at_once` connections, among which the least rate is divided.
-    fn new(settings: &'s SourceSettings, at_once: u64) -> Self {
-        Self { settings, least: settings.least_in_window() / at_once.max(1), since: Instant::now(), bytes: 0 }
-    }
-
-    /// The next bytes of `body`; `None` after the last.
-    async fn next(&mut self, body: &mut Body) -> Result<Option<bytes::Bytes>, Trouble> {
-        let window = self.settings.slow_window;
-        let shown = body.shown();
-        // A stalled connection is noticed in half the window, a thin one at its end.
-        let Ok(piece) = tokio::time::timeout(window / 2, body.next()).await else {
-            let what = format!("`{shown}` sent nothing for {} s", window.as_secs_f64() / 2.0);
-            return Err(Trouble::Slow(Failure::temporary(what)));
-        };
-        let piece = piece?;
-        self.bytes += piece.as_ref().map_or(0, |piece| piece.len() as u64);
-        if self.since.elapsed() >= window {
-            if self.bytes < self.least {
-                let (rate, seconds) = (self.settings.min_bytes_per_second, window.as_secs_f64());
-                let what = format!("`{shown}` was slower than {rate} bytes/s for {seconds} s");
-                return Err(Trouble::Slow(Failure::temporary(what)));
-            }
-            (self.since, self.bytes) = (Instant::now(), 0);
-        }
-        Ok(piece)
-    }
 }
