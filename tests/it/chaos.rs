@@ -1,6 +1,6 @@
 //! Workers and brokers are killed and stopped at random; no job is lost, and nothing half-made is seen.
 //!
-//! `CHAOS_KILLS` makes it longer, `CHAOS_SEED` makes it the same again.
+//! `CHAOS_KILLS`, `CHAOS_JOBS` and `CHAOS_OUTAGES` make it longer, `CHAOS_SEED` makes it the same again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +17,11 @@ use crate::support::yard::{LEASE, PARTS, PATIENCE, Yard, ended};
 
 /// Kills of workers, if nobody wants more.
 const KILLS: usize = 40;
+
+/// Deaths of a broker, one each `BETWEEN_OUTAGES`, if nobody wants more.
+const OUTAGES: usize = 1;
+
+const BETWEEN_OUTAGES: Duration = Duration::from_secs(10);
 
 const WORKERS: usize = 3;
 
@@ -119,10 +124,8 @@ impl Chaos<'_> {
                     worker.signal(Signal::CONT);
                     *stopped = None;
                 }
-                if let Some(run) = worker.ended() {
-                    panic!("a worker ended by itself: {:?} {:?}\n{}", run.code, run.signal, run.stderr);
-                }
             }
+            self.none_ended();
             let misfortune = self.dice.below(10);
             if misfortune < 8 {
                 let fresh = self.worker();
@@ -147,10 +150,40 @@ impl Chaos<'_> {
                 }
                 next_broker = Instant::now() + broker.pause();
             }
-            let open = self.yard.records().map(|all| all.iter().filter(|record| !record.state.is_over()).count());
-            if open.is_some_and(|open| open < 2 * WORKERS) {
-                self.submit(2 * WORKERS);
+            self.keep_busy();
+        }
+        let wanted = wish("CHAOS_JOBS", 0);
+        self.submit(wanted.saturating_sub(self.ids.len()));
+    }
+
+    /// Kills the broker again and again, and leaves the workers alone.
+    fn outages(&mut self, count: usize) {
+        for _ in 0..count {
+            let next = Instant::now() + BETWEEN_OUTAGES;
+            while Instant::now() < next {
+                std::thread::sleep(Duration::from_millis(200));
+                self.none_ended();
+                self.keep_busy();
             }
+            self.broker.as_mut().unwrap().kill_and_start();
+            self.tally.broker_kills += 1;
+        }
+    }
+
+    /// Workers never end by themselves.
+    fn none_ended(&mut self) {
+        for (worker, _) in &mut self.workers {
+            if let Some(run) = worker.ended() {
+                panic!("a worker ended by itself: {:?} {:?}\n{}", run.code, run.signal, run.stderr);
+            }
+        }
+    }
+
+    /// There is always something to do.
+    fn keep_busy(&mut self) {
+        let open = self.yard.records().map(|all| all.iter().filter(|record| !record.state.is_over()).count());
+        if open.is_some_and(|open| open < 2 * WORKERS) {
+            self.submit(2 * WORKERS);
         }
     }
 
@@ -201,11 +234,20 @@ impl Chaos<'_> {
     }
 }
 
-fn kills() -> usize {
-    std::env::var("CHAOS_KILLS").ok().and_then(|text| text.parse().ok()).unwrap_or(KILLS)
+fn wish(variable: &str, otherwise: usize) -> usize {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 fn run<'a>(name: &str, yard: &'a Yard, broker: Option<&'a mut dyn Broker>) {
+    suffer(name, yard, broker, |chaos| chaos.rage(wish("CHAOS_KILLS", KILLS)));
+}
+
+fn suffer<'a>(
+    name: &str,
+    yard: &'a Yard,
+    broker: Option<&'a mut dyn Broker>,
+    misfortune: impl FnOnce(&mut Chaos<'a>),
+) {
     let seed = std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos().into());
     println!("chaos {name}: CHAOS_SEED={seed}");
@@ -216,7 +258,7 @@ fn run<'a>(name: &str, yard: &'a Yard, broker: Option<&'a mut dyn Broker>) {
         Chaos { yard, broker, dice: Dice(seed | 1), ids: Vec::new(), workers: Vec::new(), tally: Tally::default() };
     chaos.submit(4 * WORKERS);
     chaos.workers = (0..WORKERS).map(|_| chaos.worker()).collect();
-    chaos.rage(kills());
+    misfortune(&mut chaos);
     let outcome = chaos.peace();
     stop.store(true, Ordering::SeqCst);
     let read = reader.join().unwrap();
@@ -259,4 +301,18 @@ fn nothing_is_lost_on_rabbitmq() {
     let mut server = RabbitServer::start();
     let yard = Yard::new(Some(server.url(0)));
     run("rabbitmq", &yard, Some(&mut server));
+}
+
+#[test]
+fn workers_outlive_a_redis_that_dies_again_and_again() {
+    let mut server = RedisServer::start("always");
+    let yard = Yard::new(Some(server.url(0)));
+    suffer("redis dies", &yard, Some(&mut server), |chaos| chaos.outages(wish("CHAOS_OUTAGES", OUTAGES)));
+}
+
+#[test]
+fn workers_outlive_a_rabbitmq_that_dies_again_and_again() {
+    let mut server = RabbitServer::start();
+    let yard = Yard::new(Some(server.url(0)));
+    suffer("rabbitmq dies", &yard, Some(&mut server), |chaos| chaos.outages(wish("CHAOS_OUTAGES", OUTAGES)));
 }

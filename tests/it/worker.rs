@@ -40,6 +40,48 @@ fn a_job_longer_than_its_lease_is_done_once_on_every_queue() {
     }
 }
 
+/// RabbitMQ closes the channel of a consumer that keeps a message longer than this (30 minutes, as it comes).
+const RABBITS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// A consumer that keeps a message loses its channel.
+async fn a_plain_consumer_is_cut_off(url: &str) {
+    use futures_util::stream::StreamExt as _;
+    use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
+    let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let (declare, consume) = (QueueDeclareOptions::default(), BasicConsumeOptions::default());
+    channel.queue_declare("plain".into(), declare, lapin::types::FieldTable::default()).await.unwrap();
+    let publish = BasicPublishOptions::default();
+    channel.basic_publish("".into(), "plain".into(), publish, b"a film", Default::default()).await.unwrap();
+    let consumed = channel.basic_consume("plain".into(), "".into(), consume, Default::default()).await;
+    let mut consumer = consumed.unwrap();
+    let _kept = consumer.next().await.unwrap().unwrap();
+    let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
+    assert!(!matches!(next.expect("the server has patience without end"), Some(Ok(_))));
+}
+
+#[test]
+fn a_job_of_six_times_rabbits_patience_is_done_once() {
+    let seconds = RABBITS_PATIENCE.as_secs();
+    // It looks once a tick.
+    let more = format!("-rabbit consumer_timeout {} channel_tick_interval 1000", seconds * 1000);
+    let server = RabbitServer::start_with(&more);
+    let yard = Yard::new(Some(server.url(0)));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(a_plain_consumer_is_cut_off(&server.url(1)));
+    yard.sandbox.copy(&media::clip_of(24, "160x90"), "long.mp4");
+    yard.ffmpeg.mode("slow");
+    let id = yard.submit(&yard.job("long", "long.mp4"));
+    let mut worker = yard.worker(&[], &[]);
+    let done = yard.stands(&id, State::Done);
+    let took = (done.ended.unwrap() - done.started.unwrap()) / 1000;
+    assert_eq!(done.attempt, 1, "{done:?}");
+    assert!(took >= 6 * seconds as i64, "{took} s prove little");
+    yard.package("long").unwrap();
+    worker.signal(Signal::TERM);
+    assert_eq!(ended(&mut worker).code, Some(0));
+}
+
 #[test]
 fn a_worker_that_is_asked_to_stop_gives_its_job_back_and_another_goes_on() {
     for (name, yard) in yards() {

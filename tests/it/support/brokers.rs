@@ -148,6 +148,7 @@ pub(crate) struct RabbitServer {
     folder: tempfile::TempDir,
     port: u16,
     others: [u16; 2],
+    more: String,
     running: Option<Guarded>,
 }
 
@@ -156,8 +157,13 @@ impl RabbitServer {
     const HOSTS: u64 = 40;
 
     pub(crate) fn start() -> Self {
-        let ports = [free_port(), free_port()];
-        let mut server = Self { folder: tempfile::tempdir().unwrap(), port: free_port(), others: ports, running: None };
+        Self::start_with("")
+    }
+
+    /// With more settings, as Erlang's command line has them.
+    pub(crate) fn start_with(more: &str) -> Self {
+        let (folder, others) = (tempfile::tempdir().unwrap(), [free_port(), free_port()]);
+        let mut server = Self { folder, port: free_port(), others, more: more.into(), running: None };
         let path = |name: &str| server.folder.path().join(name);
         fs::write(path("definitions.json"), definitions()).unwrap();
         let settings = format!(
@@ -192,7 +198,10 @@ impl RabbitServer {
             ("RABBITMQ_ENABLED_PLUGINS_FILE", path("plugins")),
             ("RABBITMQ_CONF_ENV_FILE", "/dev/null".into()),
             ("RABBITMQ_PID_FILE", path("pid")),
-            ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1}".into()),
+            (
+                "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
+                format!("-kernel inet_dist_use_interface {{127,0,0,1}} {}", self.more),
+            ),
             ("RABBITMQ_SERVER_START_ARGS", "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none".into()),
             ("LC_ALL", "C.UTF-8".into()),
         ];
