@@ -15,7 +15,13 @@ CLIPS = ROOT / "target/bench/clips"
 SOURCE_CODEC = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "16", "-pix_fmt", "yuv420p", "-g", "60",
                 "-c:a", "aac", "-b:a", "128k", "-ac", "2", "-ar", "48000", "-movflags", "+faststart"]
 
-FULL = "scale=1920:1080:flags=lanczos:force_original_aspect_ratio=increase,crop=1920:1080"
+
+def _fill(size):
+    width, height = size
+    return f"scale={width}:{height}:flags=lanczos:force_original_aspect_ratio=increase,crop={width}:{height}"
+
+
+FULL = _fill((1920, 1080))
 
 
 def phone(seconds):
@@ -23,18 +29,29 @@ def phone(seconds):
     return _make(f"phone-{seconds}s", seconds, ["VID_20191220_170832.mp4"], _swing(0, seconds, 1.6, FULL, "v"))
 
 
-def mixed(seconds):
-    """Cuts between animation, a screen recording, film and a phone, all at 1080p."""
-    part = seconds / 4
+def animation(seconds):
+    """An animated film, scaled up."""
+    return _make(f"animation-{seconds}s", seconds, ["bigbuckbunny.mp4"], _swing(0, seconds, 5.2, FULL, "v"))
+
+
+def screen(seconds):
+    """A screen recording, scaled up."""
+    return _make(f"screen-{seconds}s", seconds, ["movie-hello.mp4"], _swing(0, seconds, 8.3, FULL, "v"))
+
+
+def mixed(seconds, size=(1920, 1080)):
+    """Cuts between animation, a screen recording, film and a phone, all of one size."""
+    part, fill = seconds / 4, _fill(size)
     filters = ";".join([
-        _swing(0, part, 5.2, FULL, "a"),
-        _swing(1, part, 8.3, FULL, "b"),
-        _swing(2, part, 9.9, FULL, "c"),
-        _swing(3, part, 1.6, f"crop=1280:720,{FULL}", "d"),
+        _swing(0, part, 5.2, fill, "a"),
+        _swing(1, part, 8.3, fill, "b"),
+        _swing(2, part, 9.9, fill, "c"),
+        _swing(3, part, 1.6, f"crop=1280:720,{fill}", "d"),
         "[a][b][c][d]concat=n=4:v=1[v]",
     ])
     names = ["bigbuckbunny.mp4", "movie-hello.mp4", "bikes.mp4", "VID_20191220_170832.mp4"]
-    return _make(f"mixed-{seconds}s", seconds, names, filters)
+    name = f"mixed-{seconds}s" if size == (1920, 1080) else f"mixed-{seconds}s-{size[1]}p"
+    return _make(name, seconds, names, filters)
 
 
 def conforming(seconds):

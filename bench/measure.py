@@ -104,13 +104,14 @@ def quality_ffmpeg():
     return found[-1] if " libvmaf " in filters else None
 
 
-def score(rendition, source, sample):
-    """VMAF against the source at the source's size, every `sample`th frame; SSIM times 100 where there is no VMAF.
+def score(rendition, source, sample, height=1080):
+    """VMAF against the source at `height`, every `sample`th frame; SSIM times 100 where there is no VMAF.
 
     `sample` should be prime to the distance of key frames, or these, which are better than most, count too often.
     """
     ffmpeg = quality_ffmpeg()
-    align = "[0:v]setpts=PTS-STARTPTS,scale=1920:1080:flags=bicubic[a];[1:v]setpts=PTS-STARTPTS,scale=1920:1080[b]"
+    size = f"{height * 16 // 9}:{height}"
+    align = f"[0:v]setpts=PTS-STARTPTS,scale={size}:flags=bicubic[a];[1:v]setpts=PTS-STARTPTS,scale={size}[b]"
     inputs = ["-allowed_extensions", "ALL"] if str(rendition).endswith(".m3u8") else []
     inputs += ["-i", rendition, "-i", source]
     if not ffmpeg:

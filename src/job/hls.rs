@@ -298,10 +298,16 @@ impl Job<'_> {
     }
 
     /// What the package has that those of such sources did not have from the first version on.
-    fn extras(&self, plan: &HlsPlan, chapters: &[Chapter]) -> Vec<&'static str> {
+    fn extras(&self, (media, plan): (&Media, &HlsPlan), chapters: &[Chapter]) -> Vec<&'static str> {
         let texts = !plan.subtitles.is_empty();
         let dash = texts && self.settings.dash;
-        let extras = [(!chapters.is_empty(), "chapters"), (texts, "escaped texts"), (dash, "texts for DASH")];
+        let alone = media.other_programs > 0;
+        let extras = [
+            (!chapters.is_empty(), "chapters"),
+            (texts, "escaped texts"),
+            (dash, "texts for DASH"),
+            (alone, "one program"),
+        ];
         extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect()
     }
 
@@ -313,7 +319,7 @@ impl Job<'_> {
     /// Names the generation, which takes the digest of the whole source, and finds what is there of it.
     async fn aim(&self, work: &Work<'_>, fetched: &Fetched, chapters: &[Chapter]) -> Result<(), Failure> {
         let chapters = chapter::chapters(chapters, work.plan.start, work.plan.grid.seconds());
-        let extras = self.extras(&work.plan, &chapters);
+        let extras = self.extras((&work.media, &work.plan), &chapters);
         let generation = self.generation(fetched, &work.plan, &extras);
         let place = format!("{}/{generation}", self.identity.id);
         let encryption = self.settings.encryption.as_ref();

@@ -28,9 +28,11 @@ pub async fn probe(
     let mut path = path.to_path_buf();
     let mut media = ffprobe::probe(&tools.ffprobe, &path, limits, cancel).await?;
     if media.clock_jumps > 0 {
-        let jumps = media.clock_jumps;
         path = straight(&path, &media, folder, tools, cancel).await?;
+        let Media { clock_jumps: jumps, other_programs, skipped, .. } = media;
         media = ffprobe::probe(&tools.ffprobe, &path, limits, cancel).await?;
+        media.other_programs = other_programs;
+        media.skipped.splice(0..0, skipped);
         let times = if jumps == 1 { "once".into() } else { format!("{jumps} times") };
         media.skipped.push(format!("the clock of the file jumps {times}: its parts are played one after the other"));
     }

@@ -23,6 +23,8 @@ pub struct Media {
     pub chapters: Vec<Chapter>,
     /// Streams that are left out, each with the reason.
     pub skipped: Vec<String>,
+    /// Programs of a broadcast beside the one of the picture, which are left out.
+    pub other_programs: u64,
     /// How often the clock of a broadcast jumps, as where two recordings are joined.
     pub clock_jumps: u64,
     /// Whether there are pictures, and none of them says when it is shown.

@@ -342,6 +342,7 @@ pub(crate) mod tests {
             other_end: 0.0,
             chapters: Vec::new(),
             skipped: Vec::new(),
+            other_programs: 0,
             clock_jumps: 0,
             untimed: false,
         }

@@ -82,7 +82,7 @@ async fn probe_by(
         return Err(Failure::permanent(format!("the file has {many} streams, more than {most}"))
             .hint("if that is right, raise `limits.streams` in the settings"));
     }
-    let mut media = media(header, packets);
+    let mut media = media(header, packets)?;
     if let Some(video) = media.video.as_mut().filter(|video| is_silent_hdr10(video)) {
         complete_hdr(ffprobe, path, limits.pixels, video, cancel).await?;
     }
@@ -122,7 +122,7 @@ fn order(ffprobe: &Path, path: &Path, most: u64, what: &[&str]) -> Order {
 }
 
 async fn header(ffprobe: &Path, path: &Path, pixels: u64, cancel: &CancellationToken) -> Result<Header, Failure> {
-    let what = [&["-show_streams", "-show_format"], CHAPTERS].concat();
+    let what = [&["-show_streams", "-show_format", "-show_programs"], CHAPTERS].concat();
     let (ended, json) = answer(&order(ffprobe, path, pixels, &what), cancel).await?;
     if !ended.status.success() || oversize(&ended.last_lines, pixels).is_some() {
         return Err(refused(&ended, path, pixels).await);
@@ -251,7 +251,16 @@ async fn packets(
     Ok(streams)
 }
 
-fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
+fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Media, Failure> {
+    let picture = picture(&header.streams, &packets);
+    let sound = || header.streams.iter().find(|stream| stream.codec_type.as_deref() == Some("audio"));
+    let chosen = picture.or_else(|| sound().map(|stream| stream.index));
+    let left_out = chosen.map(|chosen| header.keep_program_of(chosen)).unwrap_or_default();
+    let is_dolby = |stream: &Stream| stream.side_data_list.iter().any(SideData::is_dolby_alone);
+    if header.streams.iter().any(|stream| picture == Some(stream.index) && is_dolby(stream)) {
+        return Err(Failure::permanent("its colours are those of Dolby Vision alone, which ffmpeg cannot turn into others")
+            .hint("export it with an HDR10, HLG or SDR base (profile 8, not 5)"));
+    }
     let mut media = Media {
         container: header.format.name,
         declared_seconds: seconds(header.format.duration.as_deref()),
@@ -262,11 +271,12 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
         other_end: 0.0,
         chapters: header.chapters.iter().filter_map(Part::chapter).collect(),
         skipped: Vec::new(),
+        other_programs: left_out.len() as u64,
         clock_jumps: 0,
         untimed: false,
     };
+    media.skipped.extend(left_out.iter().map(|number| format!("program {number} of the file is left out")));
     let mut jumps = Vec::new();
-    let picture = picture(&header.streams, &packets);
     for stream in header.streams {
         let packets = packets.remove(&stream.index).unwrap_or_default();
         let codec = stream.codec_name.clone().unwrap_or_else(|| "unknown".into());
@@ -301,7 +311,7 @@ fn media(header: Header, mut packets: BTreeMap<u32, Packets>) -> Media {
     // A clock that jumps does so for all: one of them alone has a pause.
     let jumps = jumps.into_iter().min().unwrap_or(0);
     media.clock_jumps = if BROADCASTS.contains(&media.container.as_str()) { jumps } else { 0 };
-    media
+    Ok(media)
 }
 
 /// The stream of the film: the first picture that the container marks as its choice, else the first.
@@ -488,7 +498,7 @@ mod tests {
             for line in lines {
                 packets::add(&mut streams, line);
             }
-            media(header(container), streams).clock_jumps
+            media(header(container), streams).unwrap().clock_jumps
         };
         let joined = [
             "0,5,5,0.04,9,9,K_",

@@ -14,6 +14,41 @@ pub(super) struct Header {
     pub(super) format: Format,
     #[serde(default)]
     pub(super) chapters: Vec<Part>,
+    #[serde(default)]
+    pub(super) programs: Vec<Program>,
+}
+
+/// One of the programs that a transport stream carries, each with streams of its own.
+#[derive(Deserialize)]
+pub(super) struct Program {
+    #[serde(rename = "program_num")]
+    number: u32,
+    #[serde(default)]
+    streams: Vec<Member>,
+}
+
+#[derive(Deserialize)]
+struct Member {
+    index: u32,
+}
+
+impl Program {
+    fn has(&self, stream: u32) -> bool {
+        self.streams.iter().any(|member| member.index == stream)
+    }
+}
+
+impl Header {
+    /// Leaves the program of the stream `chosen`, and what belongs to none. Gives the numbers of the others.
+    pub(super) fn keep_program_of(&mut self, chosen: u32) -> Vec<u32> {
+        let (kept, others): (Vec<_>, Vec<_>) = self.programs.iter().partition(|program| program.has(chosen));
+        if kept.is_empty() {
+            return Vec::new();
+        }
+        let has = |programs: &[&Program], stream: &Stream| programs.iter().any(|program| program.has(stream.index));
+        self.streams.retain(|stream| has(&kept, stream) || !has(&others, stream));
+        others.iter().filter(|program| !program.streams.is_empty()).map(|program| program.number).collect()
+    }
 }
 
 #[derive(Deserialize)]

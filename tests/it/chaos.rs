@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use forebay::queue::State;
+use forebay::queue::{Entry, State};
 use rustix::process::Signal;
 
 use crate::support::brokers::{RabbitServer, RedisServer};
 use crate::support::oracle;
 use crate::support::sandbox::Running;
-use crate::support::yard::{LEASE, PARTS, PATIENCE, Yard, ended};
+use crate::support::yard::{LEASE, PARTS, Yard, ended};
 
 /// Kills of workers, if nobody wants more.
 const KILLS: usize = 40;
@@ -24,6 +24,12 @@ const OUTAGES: usize = 1;
 const BETWEEN_OUTAGES: Duration = Duration::from_secs(10);
 
 const WORKERS: usize = 3;
+
+/// A hundred jobs take a while, and one that failed often waits long.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// So long after its worker was killed a job may be anyone's again.
+const RECOVERY: Duration = LEASE.saturating_add(Duration::from_secs(10));
 
 /// A worker may have one part in the encoder and one on its way out.
 const WASTE_A_KILL: usize = 2;
@@ -88,7 +94,10 @@ struct Tally {
     broker_stops: usize,
     wasted: usize,
     attempts: u32,
-    recovery: Duration,
+    /// From the death of a worker until its job is anyone's again: the median and the longest.
+    recovery: (Duration, Duration),
+    /// From the last kill until the last job is done.
+    rest: Duration,
 }
 
 struct Chaos<'a> {
@@ -97,6 +106,8 @@ struct Chaos<'a> {
     dice: Dice,
     ids: Vec<(String, String)>,
     workers: Vec<(Running, Option<Instant>)>,
+    /// The workers that were killed, and when, in milliseconds of 1970.
+    killed: Vec<(u32, i64)>,
     tally: Tally,
 }
 
@@ -131,6 +142,7 @@ impl Chaos<'_> {
                 let fresh = self.worker();
                 let mut old = std::mem::replace(&mut self.workers[chosen], fresh);
                 old.0.signal(Signal::KILL);
+                self.killed.push((old.0.pid(), now()));
                 ended(&mut old.0);
                 self.tally.kills += 1;
             } else if misfortune < 9 && self.workers[chosen].1.is_none() {
@@ -170,6 +182,13 @@ impl Chaos<'_> {
         }
     }
 
+    /// How long after the death of its worker a job was anyone's again, if that is what `entry` tells.
+    fn recovery(&self, entry: &Entry) -> Option<Duration> {
+        let pid: u32 = entry.worker.rsplit('-').next()?.parse().ok().filter(|_| entry.what.contains("died"))?;
+        let (_, at) = self.killed.iter().find(|(killed, at)| *killed == pid && *at <= entry.at)?;
+        Some(Duration::from_millis((entry.at - at).try_into().ok()?))
+    }
+
     /// Workers never end by themselves.
     fn none_ended(&mut self) {
         for (worker, _) in &mut self.workers {
@@ -203,7 +222,7 @@ impl Chaos<'_> {
                 std::thread::sleep(Duration::from_millis(50));
             }
         }
-        self.tally.recovery = begun.elapsed();
+        self.tally.rest = begun.elapsed();
         for (worker, _) in &mut self.workers {
             worker.signal(Signal::TERM);
             let run = ended(worker);
@@ -211,13 +230,14 @@ impl Chaos<'_> {
                 return Err(format!("a worker ends with {:?}: {}", run.code, run.stderr));
             }
         }
-        let mut generation = None;
+        let (mut generation, mut recoveries) = (None, Vec::new());
         for (number, id) in &self.ids {
             let record = self.yard.record(number);
             if record.state != State::Done {
                 return Err(format!("{id} is {:?}: {record:?}", record.state));
             }
             self.tally.attempts = self.tally.attempts.max(record.attempt);
+            recoveries.extend(record.log.iter().filter_map(|entry| self.recovery(entry)));
             let package = self.yard.package(id)?;
             if *generation.get_or_insert_with(|| package.generation.clone()) != package.generation {
                 return Err(format!("{id} is another generation"));
@@ -227,11 +247,22 @@ impl Chaos<'_> {
         if !alive.is_empty() {
             return Err(format!("still alive: {alive:?}"));
         }
+        recoveries.sort();
+        let longest = recoveries.last().copied().unwrap_or_default();
+        self.tally.recovery = (recoveries.get(recoveries.len() / 2).copied().unwrap_or_default(), longest);
+        if longest > RECOVERY {
+            return Err(format!("a job waited for {longest:?} after its worker was killed"));
+        }
         self.tally.jobs = self.ids.len();
         let encodes: usize = self.yard.ffmpeg.encodes().values().sum();
         self.tally.wasted = encodes.saturating_sub(self.ids.len() * PARTS);
         Ok(())
     }
+}
+
+/// Milliseconds of 1970, as in records.
+fn now() -> i64 {
+    std::time::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap()
 }
 
 fn wish(variable: &str, otherwise: usize) -> usize {
@@ -254,8 +285,8 @@ fn suffer<'a>(
     let stop = Arc::new(AtomicBool::new(false));
     let (stopped, dest) = (Arc::clone(&stop), yard.sandbox.path("dest"));
     let reader = std::thread::spawn(move || read_all(&dest, &stopped));
-    let mut chaos =
-        Chaos { yard, broker, dice: Dice(seed | 1), ids: Vec::new(), workers: Vec::new(), tally: Tally::default() };
+    let (ids, workers, killed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut chaos = Chaos { yard, broker, dice: Dice(seed | 1), ids, workers, killed, tally: Tally::default() };
     chaos.submit(4 * WORKERS);
     chaos.workers = (0..WORKERS).map(|_| chaos.worker()).collect();
     misfortune(&mut chaos);

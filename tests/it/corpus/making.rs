@@ -42,6 +42,7 @@ impl Making<'_> {
                 std::fs::write(&path, self.output(&format!("{rest} -f {format} -"), None)).unwrap();
             }
             "matrix" => std::fs::write(&path, with_matrix(bytes(), rest)).unwrap(),
+            "dolby" => std::fs::write(&path, with_dolby(bytes(), rest)).unwrap(),
             "join" => {
                 let all: Vec<u8> = self.made.iter().flat_map(|part| std::fs::read(part).unwrap()).collect();
                 std::fs::write(&path, all).unwrap();
@@ -90,5 +91,26 @@ fn with_matrix(mut bytes: Vec<u8>, numbers: &str) -> Vec<u8> {
     for (number, value) in matrix.iter().enumerate() {
         bytes[at + number * 4..at + number * 4 + 4].copy_from_slice(&value.to_be_bytes());
     }
+    bytes
+}
+
+/// An MP4 of HEVC, with its index at its end, that says to be Dolby Vision of a profile and a compatibility: the
+/// numbers of `dvcC`.
+fn with_dolby(mut bytes: Vec<u8>, numbers: &str) -> Vec<u8> {
+    let (profile, compatibility) = numbers.split_once(' ').unwrap();
+    let (profile, compatibility): (u16, u8) = (profile.parse().unwrap(), compatibility.parse().unwrap());
+    // Level 1; a picture with what Dolby adds to it.
+    let [high, low] = (profile << 9 | 1 << 3 | 0b101).to_be_bytes();
+    let mut record = [&32_u32.to_be_bytes()[..], b"dvcC", &[1, 0, high, low, compatibility << 4]].concat();
+    record.resize(32, 0);
+    let mut at = 0;
+    for name in [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd", b"hvc1"] {
+        at += bytes[at..].windows(4).position(|four| four == name).unwrap();
+        let size = u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap()) + 32;
+        bytes[at - 4..at].copy_from_slice(&size.to_be_bytes());
+    }
+    let size = u32::from_be_bytes(bytes[at - 4..at].try_into().unwrap()) as usize - 32;
+    let end = at - 4 + size;
+    bytes.splice(end..end, record);
     bytes
 }
