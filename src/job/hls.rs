@@ -13,6 +13,7 @@ use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::{self, Item, Locator};
 use crate::model::media::{Chapter, Media};
+use crate::plan::audio::SAMPLE_RATE;
 use crate::plan::chapter;
 use crate::plan::generation::{self, Origin};
 use crate::plan::hls::{HlsPlan, plan};
@@ -302,11 +303,13 @@ impl Job<'_> {
         let texts = !plan.subtitles.is_empty();
         let dash = texts && self.settings.dash;
         let alone = media.other_programs > 0;
+        let other_rate = media.audio.iter().any(|track| u64::from(track.sample_rate) != SAMPLE_RATE);
         let extras = [
             (!chapters.is_empty(), "chapters"),
             (texts, "escaped texts"),
             (dash, "texts for DASH"),
             (alone, "one program"),
+            (other_rate, "sound of another rate in step"),
         ];
         extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect()
     }

@@ -223,9 +223,10 @@ fn sound(plan: &HlsPlan, track: &AudioRendition, then: &str) -> String {
     let stamps = if track.timed { String::new() } else { format!("asetpts=N/SR/TB+{:.6}/TB,", plan.sound_start) };
     // Many channels may add up to more than a sample can hold.
     let then = if track.surround { format!("{LIMITER},{then}") } else { then.to_owned() };
-    // `async=1` fills holes and cuts overlaps by the time stamps, and never stretches.
+    // `async=1` fills holes and cuts overlaps by the time stamps, and never stretches. `first_pts` counts samples as
+    // they come in, so they have their rate before.
     format!(
-        "[0:{}]{stamps}aresample={SAMPLE_RATE}:async=1:min_hard_comp={MOST_OFF}:first_pts={first},\
+        "[0:{}]{stamps}aresample={SAMPLE_RATE},aresample=async=1:min_hard_comp={MOST_OFF}:first_pts={first},\
          aformat=sample_fmts=fltp:channel_layouts=stereo,{then}apad,atrim=end_sample={samples},asetpts=N/SR/TB",
         track.index
     )

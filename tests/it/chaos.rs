@@ -28,7 +28,7 @@ const WORKERS: usize = 3;
 /// A hundred jobs take a while, and one that failed often waits long.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-/// So long after its worker was killed a job may be anyone's again.
+/// So long after the last misfortune the jobs of those who were killed may be nobody's.
 const RECOVERY: Duration = LEASE.saturating_add(Duration::from_secs(10));
 
 /// A worker may have one part in the encoder and one on its way out.
@@ -94,9 +94,9 @@ struct Tally {
     broker_stops: usize,
     wasted: usize,
     attempts: u32,
-    /// From the death of a worker until its job is anyone's again: the median and the longest.
-    recovery: (Duration, Duration),
-    /// From the last kill until the last job is done.
+    /// From the last misfortune until the jobs of all who were killed are anyone's again.
+    recovery: Duration,
+    /// From the last misfortune until the last job is done.
     rest: Duration,
 }
 
@@ -106,8 +106,8 @@ struct Chaos<'a> {
     dice: Dice,
     ids: Vec<(String, String)>,
     workers: Vec<(Running, Option<Instant>)>,
-    /// The workers that were killed, and when, in milliseconds of 1970.
-    killed: Vec<(u32, i64)>,
+    /// The workers that were killed.
+    killed: Vec<u32>,
     tally: Tally,
 }
 
@@ -142,7 +142,7 @@ impl Chaos<'_> {
                 let fresh = self.worker();
                 let mut old = std::mem::replace(&mut self.workers[chosen], fresh);
                 old.0.signal(Signal::KILL);
-                self.killed.push((old.0.pid(), now()));
+                self.killed.push(old.0.pid());
                 ended(&mut old.0);
                 self.tally.kills += 1;
             } else if misfortune < 9 && self.workers[chosen].1.is_none() {
@@ -182,11 +182,10 @@ impl Chaos<'_> {
         }
     }
 
-    /// How long after the death of its worker a job was anyone's again, if that is what `entry` tells.
-    fn recovery(&self, entry: &Entry) -> Option<Duration> {
-        let pid: u32 = entry.worker.rsplit('-').next()?.parse().ok().filter(|_| entry.what.contains("died"))?;
-        let (_, at) = self.killed.iter().find(|(killed, at)| *killed == pid && *at <= entry.at)?;
-        Some(Duration::from_millis((entry.at - at).try_into().ok()?))
+    /// Whether `entry` tells that the worker of a job died, which was killed here.
+    fn is_of_a_killed_one(&self, entry: &Entry) -> bool {
+        let pid = entry.worker.rsplit('-').next().and_then(|pid| pid.parse().ok());
+        entry.what.contains("died") && pid.is_some_and(|pid| self.killed.contains(&pid))
     }
 
     /// Workers never end by themselves.
@@ -208,7 +207,7 @@ impl Chaos<'_> {
 
     /// Lets the workers finish, and looks at everything.
     fn peace(&mut self) -> Result<(), String> {
-        let begun = Instant::now();
+        let (begun, last) = (Instant::now(), now());
         for (worker, stopped) in &mut self.workers {
             if stopped.take().is_some() {
                 worker.signal(Signal::CONT);
@@ -230,14 +229,16 @@ impl Chaos<'_> {
                 return Err(format!("a worker ends with {:?}: {}", run.code, run.stderr));
             }
         }
-        let (mut generation, mut recoveries) = (None, Vec::new());
+        let (mut generation, mut recovery) = (None, Duration::ZERO);
         for (number, id) in &self.ids {
             let record = self.yard.record(number);
             if record.state != State::Done {
                 return Err(format!("{id} is {:?}: {record:?}", record.state));
             }
             self.tally.attempts = self.tally.attempts.max(record.attempt);
-            recoveries.extend(record.log.iter().filter_map(|entry| self.recovery(entry)));
+            let recovered = record.log.iter().filter(|entry| self.is_of_a_killed_one(entry)).map(|entry| entry.at - last);
+            let longest = recovered.filter_map(|after| after.try_into().ok()).max().unwrap_or(0);
+            recovery = recovery.max(Duration::from_millis(longest));
             let package = self.yard.package(id)?;
             if *generation.get_or_insert_with(|| package.generation.clone()) != package.generation {
                 return Err(format!("{id} is another generation"));
@@ -247,11 +248,9 @@ impl Chaos<'_> {
         if !alive.is_empty() {
             return Err(format!("still alive: {alive:?}"));
         }
-        recoveries.sort();
-        let longest = recoveries.last().copied().unwrap_or_default();
-        self.tally.recovery = (recoveries.get(recoveries.len() / 2).copied().unwrap_or_default(), longest);
-        if longest > RECOVERY {
-            return Err(format!("a job waited for {longest:?} after its worker was killed"));
+        self.tally.recovery = recovery;
+        if recovery > RECOVERY {
+            return Err(format!("a job waited for {recovery:?} after all had calmed down"));
         }
         self.tally.jobs = self.ids.len();
         let encodes: usize = self.yard.ffmpeg.encodes().values().sum();

@@ -52,16 +52,18 @@ pub(super) async fn check(
 ) -> Result<(), Failure> {
     let pictures = package.renditions.iter().filter(|one| one.role != Role::Subtitles && has_video(one));
     let pictures: Vec<&Rendition> = pictures.collect();
-    let Some(start) = pictures.first().and_then(|first| Some(first_inside(first)?.times()?.start)) else {
-        return Ok(());
-    };
+    let alone = package.renditions.iter().find(|one| one.role == Role::Audio && first_inside(one).is_some());
+    // Sound without a picture is a variant itself.
+    let sound = package.renditions.iter().find(|one| one.role == Role::Variant && first_inside(one).is_some());
+    let sound = alone.or(pictures.first().copied()).or(sound);
+    let first = pictures.first().copied().or(sound);
+    let Some(start) = first.and_then(|first| Some(first_inside(first)?.times()?.start)) else { return Ok(()) };
     for rendition in &pictures {
         for index in places(rendition) {
             compare_pictures(bench, original, (rendition, index), start, findings).await?;
         }
     }
-    let alone = package.renditions.iter().find(|one| one.role == Role::Audio && first_inside(one).is_some());
-    if let Some(sound) = alone.or(pictures.first().copied()) {
+    if let Some(sound) = sound {
         for index in places(sound) {
             compare_sound(bench, original, (sound, index), start, findings).await?;
         }

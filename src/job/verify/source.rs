@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
+use crate::plan::encode::DEMUXERS;
 use crate::tool::child::{Order, Output, run};
 
 use super::compare::{self, Bench, Original};
@@ -14,8 +15,8 @@ use super::package::{Package, Role};
 use super::picture_rules::in_seconds;
 use super::time_rules;
 
-/// Containers that a source may be; playlists and the like could make ffprobe open other files.
-const CONTAINERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,avi,flv,asf,mp3,aac,wav,ogg,gif,mxf";
+/// The length of a sound by its packets is as exact as this, in seconds: some of its first and last samples are padding.
+const SOUND_LENGTH: f64 = 0.1;
 
 /// What is compared of the source.
 #[derive(Debug, Default, PartialEq)]
@@ -37,9 +38,9 @@ pub(super) async fn check(
     (ffprobe, cancel): (&Path, &CancellationToken),
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    let source = probe(file, ffprobe, cancel).await?;
-    let (Some(start), true) = (source.first, source.pictures > 0) else {
-        return Err(Failure::permanent(format!("`{}` has no picture to compare with", file.display())));
+    let source = probe(file, "V:0", ffprobe, cancel).await?;
+    let Some(start) = source.first else {
+        return sound_alone(bench, package, file, (ffprobe, cancel), findings).await;
     };
     let length = source.end - start;
     #[expect(clippy::cast_precision_loss, reason = "counts of pictures are far below 2^52")]
@@ -77,7 +78,35 @@ pub(super) async fn check(
             findings.violation("R42", path, what);
         }
     }
-    let original = Original { file: &real_path(file)?, containers: CONTAINERS, first: start - source.begins, length };
+    let original = Original { file: &real_path(file)?, containers: DEMUXERS, first: start - source.begins, length };
+    compare::check(bench, package, &original, findings).await
+}
+
+/// Compares a package of sound alone with its source.
+async fn sound_alone(
+    bench: &Bench<'_>,
+    package: &Package,
+    file: &Path,
+    (ffprobe, cancel): (&Path, &CancellationToken),
+    findings: &mut Findings,
+) -> Result<(), Failure> {
+    let source = probe(file, "a:0", ffprobe, cancel).await?;
+    let lacks = |what| Failure::permanent(format!("`{}` has no {what} to compare with", file.display()));
+    let start = source.first.ok_or_else(|| lacks("picture and no sound"))?;
+    if package.renditions.iter().any(|one| one.role != Role::Subtitles && has_video(one)) {
+        return Err(lacks("picture"));
+    }
+    let length = source.end - start;
+    for rendition in package.renditions.iter().filter(|one| one.role != Role::Subtitles) {
+        let begin = super::master_rules::first_inside(rendition).and_then(|inside| Some(inside.times()?.start));
+        let (Some(begin), Some(end)) = (begin, time_rules::end(rendition)) else { continue };
+        let real = in_seconds(end - begin);
+        if (real - length).abs() > SOUND_LENGTH {
+            let what = format!("the sound lasts {real:.3} s, that of the source {length:.3} s");
+            findings.violation("R42", &rendition.address.path, what);
+        }
+    }
+    let original = Original { file: &real_path(file)?, containers: DEMUXERS, first: start - source.begins, length };
     compare::check(bench, package, &original, findings).await
 }
 
@@ -85,14 +114,14 @@ fn real_path(file: &Path) -> Result<std::path::PathBuf, Failure> {
     file.canonicalize().map_err(|error| Failure::io(&format!("could not open the source `{}`", file.display()), &error))
 }
 
-/// The picture's size and the times of its packets.
-async fn probe(file: &Path, ffprobe: &Path, cancel: &CancellationToken) -> Result<Source, Failure> {
+/// The times of the packets of a stream, and the size if it is a picture.
+async fn probe(file: &Path, stream: &str, ffprobe: &Path, cancel: &CancellationToken) -> Result<Source, Failure> {
     let real = real_path(file)?;
     let mut path = std::ffi::OsString::from("file:");
     path.push(real);
     let order = Order::new(ffprobe)
-        .args(["-v", "error", "-protocol_whitelist", "file", "-format_whitelist", CONTAINERS])
-        .args(["-select_streams", "V:0", "-of", "compact=p=1"])
+        .args(["-v", "error", "-protocol_whitelist", "file", "-format_whitelist", DEMUXERS])
+        .args(["-select_streams", stream, "-of", "compact=p=1"])
         .args(["-show_entries", "packet=pts_time,duration_time,flags:stream=width,height:format=start_time", "-i"])
         .arg(path);
     let mut source = Source::default();
