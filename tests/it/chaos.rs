@@ -162,10 +162,11 @@ impl Chaos<'_> {
                 }
                 next_broker = Instant::now() + broker.pause();
             }
-            self.keep_busy();
+            // A worker that stands still may have the lock of a queue in a file.
+            if self.workers.iter().all(|(_, stopped)| stopped.is_none()) {
+                self.keep_busy();
+            }
         }
-        let wanted = wish("CHAOS_JOBS", 0);
-        self.submit(wanted.saturating_sub(self.ids.len()));
     }
 
     /// Kills the broker again and again, and leaves the workers alone.
@@ -213,6 +214,7 @@ impl Chaos<'_> {
                 worker.signal(Signal::CONT);
             }
         }
+        self.submit(wish("CHAOS_JOBS", 0).saturating_sub(self.ids.len()));
         for (number, id) in &self.ids {
             while !self.yard.record(number).state.is_over() {
                 if begun.elapsed() > PATIENCE {

@@ -347,3 +347,20 @@ fn an_ffmpeg_without_the_encoder_is_told_before_any_work() {
     let run = sandbox.forebay(arguments).expect(3);
     assert!(run.stderr.contains("has no encoder `libx265`"), "{}", run.stderr);
 }
+
+#[test]
+fn sound_alone_is_compared_with_its_source() {
+    let sandbox = Sandbox::new();
+    let beep = |seconds: u32, late: u32| {
+        let sound = format!("aevalsrc=0.5*sin(2*PI*880*t)*gte(mod(t-{late}/10\\,2)\\,1.3):d={seconds}:s=44100");
+        media::make("flac", &["-f", "lavfi", "-i", &sound])
+    };
+    for (name, seconds, late) in [("talk.flac", 7, 0), ("shorter.flac", 5, 0), ("later.flac", 7, 3)] {
+        sandbox.copy(&beep(seconds, late), name);
+    }
+    sandbox.forebay(["hls", "talk.flac", "--id", "talk", "--to", "site", "--quiet"]).expect(0);
+    let compared = |source: &str| sandbox.forebay(["verify", "site/talk", "--source", source]);
+    compared("talk.flac").expect(0);
+    assert!(compared("shorter.flac").expect(1).stdout.contains("that of the source 5.0"));
+    assert!(compared("later.flac").expect(1).stdout.contains("The sound comes -0.3"));
+}

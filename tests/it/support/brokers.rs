@@ -66,6 +66,15 @@ fn free_port() -> u16 {
     }
 }
 
+/// A server that was killed has its port for a moment longer.
+fn wait_until_free(port: u16) {
+    let end = Instant::now() + PATIENCE;
+    while let Err(error) = TcpListener::bind(("127.0.0.1", port)) {
+        assert!(Instant::now() < end, "port {port}: {error}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 fn wait_for(what: &str, log: &Path, ready: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !ready() {
@@ -117,6 +126,7 @@ impl RedisServer {
             aof[1],
         ];
         self.running = None;
+        wait_until_free(self.port);
         self.running = Some(Guarded::start(self.folder.path(), &arguments.map(String::from), &[]));
         let log = self.folder.path().join("log");
         wait_for("redis-server", &log, || answers(self.port, b"PING\r\n", b"+PONG"));
@@ -182,6 +192,7 @@ impl RabbitServer {
     /// Starts it anew, on the same port with the same data.
     pub(crate) fn again(&mut self) {
         self.running = None;
+        wait_until_free(self.port);
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         let [distribution, epmd] = self.others.map(|port| port.to_string());
         let environment = [
