@@ -92,7 +92,7 @@ def measure_all(quick, seconds=SECONDS, film=None, program=None):
     rounds = []
     with measure.Server(film.parent) as address:
         url = f"{address}/{film.name}"
-        for number in range(1 if quick else 3):
+        for number in range(1 if quick else 2):
             alone, _, one = take(program, url, cores[:1], "1000h")
             both, made, two = take(program, url, cores, "1s")
             if one != two:
