@@ -1,14 +1,14 @@
 //! All statements of the catalog, the same for `SQLite` and `PostgreSQL`.
 
 use std::path::Path;
-use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::SqlitePool;
 use sqlx::{Row as _, SqlSafeStr as _};
 
 use super::{Facts, Row};
 use crate::model::failure::Failure;
 use crate::plan::migrate::Known;
+use crate::scratch::database;
 
 /// What makes each version of the schema from the one before, statement by statement.
 const MIGRATIONS: [&str; 1] = [include_str!("schema-1.sql")];
@@ -185,13 +185,7 @@ impl Catalog {
 }
 
 async fn sqlite(path: &Path) -> Result<SqlitePool, Failure> {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_secs(30));
-    SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failure)
+    database::open(path, 1).await.map_err(failure)
 }
 
 #[cfg(feature = "postgres")]

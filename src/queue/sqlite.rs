@@ -5,13 +5,10 @@
 
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnection, SqlitePool};
 use sqlx::{Row as _, Sqlite as Driver, Transaction};
 
 use super::{
@@ -21,6 +18,7 @@ use super::{
 use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::model::job::{Job, OWN_LABEL};
+use crate::scratch::database;
 
 mod row;
 
@@ -78,14 +76,8 @@ impl Sqlite {
             Failure::environment(format!("the queue `{}` cannot be used: {error}", path.display()))
                 .hint("check the space and the rights of that folder")
         };
-        let options = SqliteConnectOptions::from_str("sqlite:")
-            .map_err(unusable)?
-            .filename(path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(20));
         // Readers need not wait for the one who writes.
-        let pool = SqlitePoolOptions::new().max_connections(3).connect_with(options).await.map_err(unusable)?;
+        let pool = database::open(path, 3).await.map_err(unusable)?;
         let layout: i64 = sqlx::query("PRAGMA user_version").fetch_one(&pool).await.map_err(unusable)?.get(0);
         if layout > LAYOUT {
             return Err(Failure::environment(format!("`{}` was written by a newer version", path.display()))

@@ -4,12 +4,12 @@
 //! in between finds its own file again and does not make a second one.
 
 use std::path::Path;
-use std::time::Duration;
 
 use sqlx::Row as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::SqlitePool;
 
 use crate::model::failure::Failure;
+use crate::scratch::database;
 
 const TABLES: [&str; 2] = [
     "CREATE TABLE IF NOT EXISTS picture (
@@ -55,13 +55,7 @@ pub struct Album {
 impl Album {
     /// Opens or makes `photos.db` in `folder`, and looks at the pictures of `destination`.
     pub async fn open(folder: &Path, destination: &str) -> Result<Self, Failure> {
-        let options = SqliteConnectOptions::new()
-            .filename(folder.join("photos.db"))
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(10));
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failure)?;
+        let pool = database::open(&folder.join("photos.db"), 1).await.map_err(failure)?;
         for table in TABLES {
             sqlx::query(table).execute(&pool).await.map_err(failure)?;
         }

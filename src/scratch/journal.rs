@@ -5,14 +5,13 @@
 //! `synchronous=FULL`, so that no row is ever ahead of the truth.
 
 use std::path::Path;
-use std::str::FromStr as _;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::SqlitePool;
 use sqlx::{Row as _, SqlSafeStr as _};
 
 use crate::model::failure::Failure;
+use crate::scratch::database;
 
 /// The layout of the tables. A newer one is refused, an older one would be changed here.
 const LAYOUT: i64 = 1;
@@ -77,15 +76,8 @@ impl Journal {
     /// Opens or makes `forebay.db` in `folder`.
     pub async fn open(folder: &Path) -> Result<Self, Failure> {
         let path = folder.join("forebay.db");
-        let options = SqliteConnectOptions::from_str("sqlite:")
-            .map_err(failure)?
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(10));
         // One connection: one thread owns the file, as SQLite writes one at a time anyway.
-        let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failure)?;
+        let pool = database::open(&path, 1).await.map_err(failure)?;
         let layout: i64 = sqlx::query("PRAGMA user_version").fetch_one(&pool).await.map_err(failure)?.get(0);
         if layout > LAYOUT {
             return Err(Failure::environment(format!("`{}` was written by a newer version", path.display()))

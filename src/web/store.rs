@@ -2,14 +2,13 @@
 //! their outbox, and an index of jobs for searching, which can be made anew.
 
 use std::path::Path;
-use std::str::FromStr as _;
-use std::time::Duration;
 
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::SqlitePool;
 use sqlx::{Row as _, SqlSafeStr as _};
 
 use crate::model::failure::Failure;
 use crate::model::secret::Secret;
+use crate::scratch::database;
 use crate::scratch::file::{self, Privacy};
 
 /// The layout of the tables. A newer one is refused, an older one would be changed here.
@@ -74,14 +73,7 @@ impl Store {
             .map_err(|error| Failure::io(&format!("could not make the folder `{}`", folder.display()), &error))?;
         let path = folder.join("serve.db");
         private(&path).map_err(|error| Failure::io(&format!("could not make `{}`", path.display()), &error))?;
-        let options = SqliteConnectOptions::from_str("sqlite:")
-            .map_err(failure)?
-            .filename(&path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(Duration::from_secs(10));
-        let pool =
-            SqlitePoolOptions::new().max_connections(CONNECTIONS).connect_with(options).await.map_err(failure)?;
+        let pool = database::open(&path, CONNECTIONS).await.map_err(failure)?;
         let layout: i64 = sqlx::query("PRAGMA user_version").fetch_one(&pool).await.map_err(failure)?.get(0);
         if layout > LAYOUT {
             return Err(Failure::environment(format!("`{}` was written by a newer version", path.display()))

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::brokers::{RabbitServer, RedisServer};
 use crate::support::media;
+use crate::support::sandbox::Sandbox;
 use crate::support::yard::{LEASE, PATIENCE, Yard, ended};
 
 /// Every queue there is.
@@ -323,6 +324,24 @@ fn once_takes_one_job_or_none() {
     let run = ended(&mut yard.worker(&["--once"], &[]));
     assert_eq!(run.code, Some(0), "{}{}", run.stdout, run.stderr);
     assert_eq!(ids.map(|id| yard.record(&id).state), [State::Done, State::Waiting]);
+}
+
+/// The first change to a new file is one that SQLite waits for nobody with.
+#[test]
+fn workers_that_begin_at_once_share_a_new_queue() {
+    const AT_ONCE: usize = 4;
+    for round in 0..20 {
+        let sandbox = Sandbox::new();
+        let begin = |number: usize| {
+            let state = format!("state-{number}");
+            sandbox.start(["worker", "--once", "--queue", "sqlite:queue.db", "--to", "site", "--state", &state])
+        };
+        let workers: Vec<_> = (0..AT_ONCE).map(begin).collect();
+        for worker in workers {
+            let run = worker.wait();
+            assert_eq!(run.code, Some(0), "round {round}: {}", run.stderr);
+        }
+    }
 }
 
 #[test]
