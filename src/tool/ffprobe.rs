@@ -256,11 +256,7 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
     let sound = || header.streams.iter().find(|stream| stream.codec_type.as_deref() == Some("audio"));
     let chosen = picture.or_else(|| sound().map(|stream| stream.index));
     let left_out = chosen.map(|chosen| header.keep_program_of(chosen)).unwrap_or_default();
-    let is_dolby = |stream: &Stream| stream.side_data_list.iter().any(SideData::is_dolby_alone);
-    if header.streams.iter().any(|stream| picture == Some(stream.index) && is_dolby(stream)) {
-        return Err(Failure::permanent("its colours are those of Dolby Vision alone, which ffmpeg cannot turn into others")
-            .hint("export it with an HDR10, HLG or SDR base (profile 8, not 5)"));
-    }
+    refuse_dolby(&header.streams, picture)?;
     let mut media = Media {
         container: header.format.name,
         declared_seconds: seconds(header.format.duration.as_deref()),
@@ -312,6 +308,16 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
     let jumps = jumps.into_iter().min().unwrap_or(0);
     media.clock_jumps = if BROADCASTS.contains(&media.container.as_str()) { jumps } else { 0 };
     Ok(media)
+}
+
+/// Turns away a picture that nobody here could show in its colours.
+fn refuse_dolby(streams: &[Stream], picture: Option<u32>) -> Result<(), Failure> {
+    let mut said = streams.iter().filter(|stream| picture == Some(stream.index)).flat_map(|it| &it.side_data_list);
+    if !said.any(SideData::is_dolby_alone) {
+        return Ok(());
+    }
+    let what = "its colours are those of Dolby Vision alone, which ffmpeg cannot turn into others";
+    Err(Failure::permanent(what).hint("export it with an HDR10, HLG or SDR base (profile 8, not 5)"))
 }
 
 /// The stream of the film: the first picture that the container marks as its choice, else the first.

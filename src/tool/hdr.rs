@@ -33,7 +33,8 @@ impl SideData {
     /// Whether the picture is one of Dolby Vision alone, in colours that no other decoder knows: it has no base that
     /// is SDR, HDR10 or HLG (a compatibility of 0, as profile 5 has).
     pub(super) fn is_dolby_alone(&self) -> bool {
-        self.0.get("dv_profile").is_some() && self.0.get("dv_bl_signal_compatibility_id").and_then(Value::as_u64) == Some(0)
+        let base = self.0.get("dv_bl_signal_compatibility_id").and_then(Value::as_u64);
+        self.0.contains_key("dv_profile") && base == Some(0)
     }
 
     /// The screen, if this entry is of it and whole.

@@ -238,7 +238,8 @@ impl Chaos<'_> {
                 return Err(format!("{id} is {:?}: {record:?}", record.state));
             }
             self.tally.attempts = self.tally.attempts.max(record.attempt);
-            let recovered = record.log.iter().filter(|entry| self.is_of_a_killed_one(entry)).map(|entry| entry.at - last);
+            let recovered =
+                record.log.iter().filter(|entry| self.is_of_a_killed_one(entry)).map(|entry| entry.at - last);
             let longest = recovered.filter_map(|after| after.try_into().ok()).max().unwrap_or(0);
             recovery = recovery.max(Duration::from_millis(longest));
             let package = self.yard.package(id)?;
@@ -274,12 +275,7 @@ fn run<'a>(name: &str, yard: &'a Yard, broker: Option<&'a mut dyn Broker>) {
     suffer(name, yard, broker, |chaos| chaos.rage(wish("CHAOS_KILLS", KILLS)));
 }
 
-fn suffer<'a>(
-    name: &str,
-    yard: &'a Yard,
-    broker: Option<&'a mut dyn Broker>,
-    misfortune: impl FnOnce(&mut Chaos<'a>),
-) {
+fn suffer<'a>(name: &str, yard: &'a Yard, broker: Option<&'a mut dyn Broker>, misfortune: impl FnOnce(&mut Chaos<'a>)) {
     let seed = std::env::var("CHAOS_SEED").ok().and_then(|text| text.parse().ok());
     let seed: u64 = seed.unwrap_or_else(|| std::time::UNIX_EPOCH.elapsed().unwrap().subsec_nanos().into());
     println!("chaos {name}: CHAOS_SEED={seed}");

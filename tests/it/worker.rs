@@ -48,14 +48,18 @@ const RABBITS_PATIENCE: Duration = Duration::from_secs(2);
 async fn a_plain_consumer_is_cut_off(url: &str) {
     use futures_util::stream::StreamExt as _;
     use lapin::options::{BasicConsumeOptions, BasicPublishOptions, QueueDeclareOptions};
+    use lapin::types::FieldTable;
     let connection = lapin::Connection::connect(url, lapin::ConnectionProperties::default()).await.unwrap();
     let channel = connection.create_channel().await.unwrap();
     let (declare, consume) = (QueueDeclareOptions::default(), BasicConsumeOptions::default());
-    channel.queue_declare("plain".into(), declare, lapin::types::FieldTable::default()).await.unwrap();
+    channel.queue_declare("plain".into(), declare, FieldTable::default()).await.unwrap();
     let publish = BasicPublishOptions::default();
-    channel.basic_publish("".into(), "plain".into(), publish, b"a film", Default::default()).await.unwrap();
-    let consumed = channel.basic_consume("plain".into(), "".into(), consume, Default::default()).await;
-    let mut consumer = consumed.unwrap();
+    channel
+        .basic_publish("".into(), "plain".into(), publish, b"a film", lapin::BasicProperties::default())
+        .await
+        .unwrap();
+    let taken = channel.basic_consume("plain".into(), "".into(), consume, FieldTable::default()).await;
+    let mut consumer = taken.unwrap();
     let _kept = consumer.next().await.unwrap().unwrap();
     let next = tokio::time::timeout(PATIENCE, consumer.next()).await;
     assert!(!matches!(next.expect("the server has patience without end"), Some(Ok(_))));
@@ -75,9 +79,9 @@ fn a_job_of_six_times_rabbits_patience_is_done_once() {
     let id = yard.submit(&yard.job("long", "long.mp4"));
     let mut worker = yard.worker(&[], &[]);
     let done = yard.stands(&id, State::Done);
-    let took = (done.ended.unwrap() - done.started.unwrap()) / 1000;
+    let took = u64::try_from(done.ended.unwrap() - done.started.unwrap()).unwrap() / 1000;
     assert_eq!(done.attempt, 1, "{done:?}");
-    assert!(took >= 6 * seconds as i64, "{took} s prove little");
+    assert!(took >= 6 * seconds, "{took} s prove little");
     yard.package("long").unwrap();
     worker.signal(Signal::TERM);
     assert_eq!(ended(&mut worker).code, Some(0));
@@ -326,7 +330,7 @@ fn once_takes_one_job_or_none() {
     assert_eq!(ids.map(|id| yard.record(&id).state), [State::Done, State::Waiting]);
 }
 
-/// The first change to a new file is one that SQLite waits for nobody with.
+/// The first change to a new file is one that `SQLite` waits for nobody with.
 #[test]
 fn workers_that_begin_at_once_share_a_new_queue() {
     const AT_ONCE: usize = 4;
