@@ -392,6 +392,7 @@ fn label_keys(asker: &Asker) -> Vec<String> {
 }
 
 /// Whether a job with this key is a chunk of a film.
+#[cfg(feature = "rabbitmq")]
 fn is_chunk(label_key: &str) -> bool {
     label_key.contains(crate::model::job::OWN_LABEL)
 }
