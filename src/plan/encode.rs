@@ -555,8 +555,8 @@ mod tests {
             let track = AudioRendition { folder, name, language, default: true, index: 1, timed, surround: false };
             line(&audio(Path::new("/s"), &plan, (0, &track, 0.0), &settings(), Path::new("/w")))
         };
-        assert!(of(true).contains("[0:1]aresample=48000:async=1"));
-        assert!(of(false).contains("[0:1]asetpts=N/SR/TB+0.000000/TB,aresample=48000:async=1"));
+        assert!(of(true).contains("[0:1]aresample=48000,aresample=async=1"));
+        assert!(of(false).contains("[0:1]asetpts=N/SR/TB+0.000000/TB,aresample=48000,aresample=async=1"));
     }
 
     #[test]
