@@ -8,6 +8,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 /// How long one process waits for another that writes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(20);
+
 /// The primary code of a file that somebody else has, <https://www.sqlite.org/rescode.html#busy>.
 const BUSY: u32 = 5;
 
@@ -26,7 +29,7 @@ pub(crate) async fn open(path: &Path, connections: u32) -> Result<SqlitePool, sq
     loop {
         let opened = SqlitePoolOptions::new().max_connections(connections).connect_with(options.clone()).await;
         match opened {
-            Err(error) if is_busy(&error) && Instant::now() < end => tokio::time::sleep(PATIENCE / 1000).await,
+            Err(error) if is_busy(&error) && Instant::now() < end => tokio::time::sleep(PAUSE).await,
             opened => return opened,
         }
     }
