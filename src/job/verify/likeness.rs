@@ -209,9 +209,6 @@ fn float(count: usize) -> f64 {
     float
 }
 
-/// The loudness of a steady tone varies by less than this part of it. That of speech and music by half and more.
-const STEADY: f64 = 0.2;
-
 /// Samples of sound a second.
 pub(super) const SOUND_RATE: usize = 8000;
 
@@ -229,9 +226,6 @@ pub(super) const SOUND_LEAD: f64 = 0.6;
 /// `own` and `theirs` are samples of 16 bits; those of the source begin [`SOUND_LEAD`] earlier.
 pub(super) fn sound(own: &[u8], theirs: &[u8]) -> Option<f64> {
     let (own, theirs) = (envelope(own), envelope(theirs));
-    if is_steady(&own) || is_steady(&theirs) {
-        return None;
-    }
     let mut fits = Vec::new();
     for shift in 0..=2 * LEAD {
         let other = theirs.get(shift..).unwrap_or_default();
@@ -247,13 +241,6 @@ pub(super) fn sound(own: &[u8], theirs: &[u8]) -> Option<f64> {
         fits.iter().filter(|(other, _)| other.abs_diff(shift) > 50).map(|(_, fit)| *fit).fold(0.0, f64::max);
     let milliseconds = 1000.0 * float(STEP) / float(SOUND_RATE);
     (most > 0.7 && most > elsewhere + 0.15).then(|| (float(LEAD) - float(shift)) * milliseconds / 1000.0)
-}
-
-/// Whether it is as loud all the time, as a tone is: what it varies by then is no part of what is heard.
-fn is_steady(envelope: &[f64]) -> bool {
-    let mean = average(envelope.iter().copied()).unwrap_or(0.0);
-    let spread = average(envelope.iter().map(|value| (value - mean).powi(2))).unwrap_or(0.0).sqrt();
-    spread < mean * STEADY
 }
 
 /// The loudness in steps of two milliseconds.

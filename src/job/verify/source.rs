@@ -30,7 +30,7 @@ struct Source {
     pictures: u64,
 }
 
-/// Compares sizes, length and number of pictures.
+/// Compares the package with its source, of pictures or of sound alone.
 pub(super) async fn check(
     bench: &Bench<'_>,
     package: &Package,
@@ -38,13 +38,23 @@ pub(super) async fn check(
     (ffprobe, cancel): (&Path, &CancellationToken),
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    let source = probe(file, "V:0", ffprobe, cancel).await?;
-    let Some(start) = source.first else {
-        return sound_alone(bench, package, file, (ffprobe, cancel), findings).await;
-    };
-    let length = source.end - start;
+    let mut source = probe(file, "V:0", ffprobe, cancel).await?;
+    if source.first.is_some() {
+        check_pictures(package, &source, findings);
+    } else {
+        source = probe(file, "a:0", ffprobe, cancel).await?;
+        check_sound(package, &source, file, findings)?;
+    }
+    let first = source.first.unwrap_or_default() - source.begins;
+    let original = Original { file: &real_path(file)?, containers: DEMUXERS, first, length: source.length() };
+    compare::check(bench, package, &original, findings).await
+}
+
+/// Compares sizes, length and number of pictures.
+fn check_pictures(package: &Package, source: &Source, findings: &mut Findings) {
+    let length = source.length();
     #[expect(clippy::cast_precision_loss, reason = "counts of pictures are far below 2^52")]
-    let rate = (source.pictures - 1) as f64 / (source.last - start).max(f64::EPSILON);
+    let rate = (source.pictures - 1) as f64 / (source.last - source.first.unwrap_or_default()).max(f64::EPSILON);
     for rendition in &package.renditions {
         let Some(inside) = super::master_rules::first_inside(rendition) else { continue };
         let path = &rendition.address.path;
@@ -78,25 +88,18 @@ pub(super) async fn check(
             findings.violation("R42", path, what);
         }
     }
-    let original = Original { file: &real_path(file)?, containers: DEMUXERS, first: start - source.begins, length };
-    compare::check(bench, package, &original, findings).await
 }
 
-/// Compares a package of sound alone with its source.
-async fn sound_alone(
-    bench: &Bench<'_>,
-    package: &Package,
-    file: &Path,
-    (ffprobe, cancel): (&Path, &CancellationToken),
-    findings: &mut Findings,
-) -> Result<(), Failure> {
-    let source = probe(file, "a:0", ffprobe, cancel).await?;
-    let lacks = |what| Failure::permanent(format!("`{}` has no {what} to compare with", file.display()));
-    let start = source.first.ok_or_else(|| lacks("picture and no sound"))?;
-    if package.renditions.iter().any(|one| one.role != Role::Subtitles && has_video(one)) {
-        return Err(lacks("picture"));
+/// Compares the length of a package of sound alone.
+fn check_sound(package: &Package, source: &Source, file: &Path, findings: &mut Findings) -> Result<(), Failure> {
+    let lacks = |what| Err(Failure::permanent(format!("`{}` has no {what} to compare with", file.display())));
+    if source.first.is_none() {
+        return lacks("picture and no sound");
     }
-    let length = source.end - start;
+    if package.renditions.iter().any(|one| one.role != Role::Subtitles && has_video(one)) {
+        return lacks("picture");
+    }
+    let length = source.length();
     for rendition in package.renditions.iter().filter(|one| one.role != Role::Subtitles) {
         let begin = super::master_rules::first_inside(rendition).and_then(|inside| Some(inside.times()?.start));
         let (Some(begin), Some(end)) = (begin, time_rules::end(rendition)) else { continue };
@@ -106,8 +109,7 @@ async fn sound_alone(
             findings.violation("R42", &rendition.address.path, what);
         }
     }
-    let original = Original { file: &real_path(file)?, containers: DEMUXERS, first: start - source.begins, length };
-    compare::check(bench, package, &original, findings).await
+    Ok(())
 }
 
 fn real_path(file: &Path) -> Result<std::path::PathBuf, Failure> {
@@ -140,6 +142,11 @@ async fn probe(file: &Path, stream: &str, ffprobe: &Path, cancel: &CancellationT
 }
 
 impl Source {
+    /// Seconds from its first packet to the end of its last.
+    fn length(&self) -> f64 {
+        self.end - self.first.unwrap_or_default()
+    }
+
     /// Takes a line such as `packet|pts_time=0.04|duration_time=0.04|flags=K__`.
     fn take(&mut self, line: &str) {
         let field = |name: &str| line.split('|').find_map(|field| field.strip_prefix(name)?.strip_prefix('='));
