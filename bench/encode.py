@@ -6,14 +6,13 @@ ratios are taken inside a round, since a shared machine drifts. Quality and bits
 are scored once: they do not depend on the machine.
 """
 
-import shutil
 import statistics
 import sys
 from pathlib import Path
 
 import material
 import measure
-from measure import FOREBAY, ROOT, VENV, WORK, run
+from measure import FOREBAY, ROOT, VENV, WORK, fresh, run
 
 HEIGHTS = (1080, 720, 360)
 
@@ -119,9 +118,7 @@ def time_clip(source, rounds):
     runs = {name: [] for name in CONTESTANTS}
     for number in range(rounds):
         for name, (encode, files_of) in CONTESTANTS.items():
-            folder = made(source, name)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder = fresh(made(source, name))
             done = encode(Path(source).resolve(), folder)
             runs[name].append(done)
             print(f"encode: {source.stem} round {number + 1} {name}: CPU {done.cpu:.1f} s, wall {done.wall:.1f} s", flush=True)
@@ -152,9 +149,7 @@ def time_copying(rounds):
     runs = {name: [] for name in WAYS}
     for number in range(rounds):
         for name, options in WAYS.items():
-            folder = made(source, name)
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
+            folder = fresh(made(source, name))
             done = run(FOREBAY, "hls", source.resolve(), "--to", folder / "site", "--state", folder / "state",
                        "--quiet", *options)
             runs[name].append(done)

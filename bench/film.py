@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import pathlib
-import shutil
 import signal
 import statistics
 import subprocess
@@ -18,7 +17,7 @@ import time
 
 import material
 import measure
-from measure import WORK
+from measure import WORK, fresh
 
 # The time of two workers by that of one.
 TARGET = 0.55
@@ -42,9 +41,7 @@ def settings(folder, core, share_after):
 
 def take(program, url, cores, share_after):
     """Seconds that workers on `cores` take, and the chunks that each has made."""
-    folder = WORK / "film"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = fresh(WORK / "film")
     environment = settings(folder, "none", share_after)
     workers = [
         subprocess.Popen(
@@ -100,7 +97,7 @@ def measure_all(quick, seconds=SECONDS, film=None, program=None):
             rounds.append({"alone": alone, "both": both, "chunks": sorted(made.values())})
             print(f"film, round {number + 1}: one worker {alone:.1f} s, two {both:.1f} s: {both / alone:.3f}; "
                   f"chunks by worker: {made}", file=sys.stderr, flush=True)
-    return {"seconds": seconds, "rounds": rounds}
+    return {"film": film.stem, "seconds": measure.duration(film), "rounds": rounds}
 
 
 def text(found):
@@ -109,7 +106,7 @@ def text(found):
     if "why" in found:
         return lines + [f"Not measured: {found['why']}."]
     lines += [
-        f"A film of {found['seconds']} s in 720p from a web server, made by one worker that is pinned to a core, and by two that",
+        f"`{found['film']}`, {found['seconds']:.0f} s from a web server, made by one worker that is pinned to a core, and by two that",
         "are pinned to a core each and share the queue, the destination and nothing else. The packages are the same.",
         "",
         "| round | one worker | two | two / one | chunks of each |",

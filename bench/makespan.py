@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import material
 import measure
-from measure import FOREBAY, ROOT, WORK, run
+from measure import FOREBAY, ROOT, WORK, fresh, run
 
 # Name, T_io / T_cpu, and the most that makespan / bound may be.
 CASES = [
@@ -25,13 +25,6 @@ CASES = [
     ("balanced", 1.0, 1.10),
     ("network half as fast", 2.0, 1.05),
 ]
-
-
-def fresh(name):
-    folder = WORK / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
 
 
 def write_list(folder, lines):
@@ -82,8 +75,8 @@ def one_case(name, ratio, target, clips, before):
     rate = size / (ratio * before)
     with measure.Server(material.CLIPS, rate) as address:
         t_io = download_all(address, clips)
-        done = forebay(fresh("makespan"), [f"{address}/{clip.name}" for clip in clips])
-    after = forebay(fresh("local"), clips).wall
+        done = forebay(fresh(WORK / "makespan"), [f"{address}/{clip.name}" for clip in clips])
+    after = forebay(fresh(WORK / "local"), clips).wall
     t_cpu = (before + after) / 2
     bound = max(t_io, t_cpu)
     row = {
@@ -99,7 +92,7 @@ def measure_all(quick):
     clips = material.variety(10 if quick else 14)
     cases = [case for case in CASES if not quick or case[0] == "balanced"]
     rows = []
-    local = forebay(fresh("local"), clips).wall
+    local = forebay(fresh(WORK / "local"), clips).wall
     for name, ratio, target in cases:
         before = local
         row, local = one_case(name, ratio, target, clips, before)
@@ -108,7 +101,7 @@ def measure_all(quick):
               f"(T_io {row['t_io']:.1f}, T_cpu {before:.1f} and {local:.1f}): {row['ratio']:.3f}, target {target}", flush=True)
     balanced = next(row for row in rows if row["case"] == "balanced")
     with measure.Server(material.CLIPS, balanced["rate"]) as address:
-        done = article(fresh("article"), [f"{address}/{clip.name}" for clip in clips])
+        done = article(fresh(WORK / "article"), [f"{address}/{clip.name}" for clip in clips])
     article_row = {"wall": done.wall, "cpu": done.cpu, "times": done.wall / balanced["makespan"]}
     print(f"makespan: the article's pipeline: {done.wall:.1f} s, {article_row['times']:.2f} times as long")
     return {"clips": len(clips), "lengths": "6 to 13 s", "rows": rows, "article": article_row}
@@ -121,7 +114,7 @@ def help_time():
 
 def memory_of_long_list():
     """Peak bytes of forebay itself for 10,000 lines that fail at once: empty files, and files a server lacks."""
-    folder = fresh("long-list")
+    folder = fresh(WORK / "long-list")
     empty = [folder / f"empty-{number:04}.mp4" for number in range(5_000)]
     for path in empty:
         path.touch()

@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,13 @@ class Run:
     wall: float
     cpu: float
     output: str
+
+
+def fresh(folder):
+    """Makes `folder` anew, without what an earlier run left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 def run(*command, check=True, **options):

@@ -17,6 +17,8 @@ import subprocess
 import sys
 import time
 
+from measure import fresh
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = ROOT / "target/bench/photos"
 VENV = ROOT / "target/bench/photos-venv"
@@ -70,13 +72,6 @@ def material(pictures):
     return originals
 
 
-def fresh(name):
-    folder = WORK / name
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
 def measured(command, stdin=None, **more):
     """Wall and CPU seconds of a command and its children, and the most memory one of them took, in bytes."""
     begun = time.monotonic()
@@ -89,14 +84,14 @@ def measured(command, stdin=None, **more):
 
 
 def forebay(originals, *options):
-    out = fresh("forebay")
+    out = fresh(WORK / "forebay")
     shutil.rmtree(WORK / "state", ignore_errors=True)
     command = [ROOT / "target/release/forebay", "photos", originals, "--to", out, "--state", WORK / "state", "--quiet"]
     return out, measured([*command, *options])
 
 
 def mogrify(originals):
-    out = fresh("mogrify")
+    out = fresh(WORK / "mogrify")
     (WORK / "names").write_bytes("\0".join(str(path) for path in sorted(originals.glob("*.jpg"))).encode())
     command = ["xargs", "-0", "-n", "1", "-P", str(CORES), "mogrify", "-path", out, "-define", f"jpeg:extent={LIMIT}B"]
     with open(WORK / "names", "rb") as names:
@@ -104,8 +99,8 @@ def mogrify(originals):
 
 
 def vips(originals):
-    out = fresh("vips")
-    pictures = fresh("vips-in")
+    out = fresh(WORK / "vips")
+    pictures = fresh(WORK / "vips-in")
     for path in originals.glob("*.jpg"):
         (pictures / path.name).symlink_to(path)
     command = [VENV / "bin/python3", "-c", VIPS, pictures, out, str(LIMIT), str(CORES)]

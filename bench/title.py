@@ -4,21 +4,17 @@ Every clip is encoded as it comes and with `--quality vmaf=93`, by the same ffmp
 Each rendition is scored by itself, at its own size, against the whole source.
 """
 
-import shutil
-
 import material
 import measure
 from encode import HEIGHTS, forebay_files, joined
-from measure import FOREBAY, WORK, run
+from measure import FOREBAY, WORK, fresh, run
 
 WANTED = 93
 WAYS = {"as it comes": [], f"vmaf={WANTED}": ["--quality", f"vmaf={WANTED}"]}
 
 
 def encode(source, name, options, ffmpeg):
-    folder = WORK / f"title-{source.stem}-{name.replace(' ', '-')}"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = fresh(WORK / f"title-{source.stem}-{name.replace(' ', '-')}")
     # A config file, so that the program is no argument.
     (folder / "forebay.toml").write_text(f'[tools]\nffmpeg = "{ffmpeg}"\n')
     done = run(FOREBAY, "hls", source.resolve(), "--to", folder / "site", "--state", folder / "state", "--no-copy",
@@ -53,7 +49,7 @@ def text(found):
     if "why" in found:
         return lines + [f"Not measured: {found['why']}."]
     lines += [
-        f"Three films of 12 s in 1080p, encoded as they come and with `--quality vmaf={WANTED}`, by the same ffmpeg. VMAF is of each",
+        f"Films of 12 s in 1080p, encoded as they come and with `--quality vmaf={WANTED}`, by the same ffmpeg. VMAF is of each",
         "rendition at its own size, all frames. The caps of the rungs hold in both.",
         "",
         "| film | way | CPU s | wall s | 1080p | 720p | 360p | bits of all |",
