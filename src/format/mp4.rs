@@ -37,13 +37,19 @@ pub struct Track {
     pub samples: Vec<Sample>,
 }
 
+/// Boxes of a file before its `moov` that are looked at. Those who fragment put it first.
+const MOST_BOXES: usize = 10_000;
+
 /// Where the `moov` box is in a file of `length` bytes: offset and size of its payload.
 ///
 /// `read` gives up to 16 bytes at an offset. Boxes are skipped, not read, so
 /// that a large `mdat` costs nothing.
 pub fn find_moov<E>(length: u64, mut read: impl FnMut(u64) -> Result<[u8; 16], E>) -> Result<Option<(u64, u64)>, E> {
-    let mut offset = 0;
-    while offset + 8 <= length {
+    let mut offset: u64 = 0;
+    for _ in 0..MOST_BOXES {
+        if length.saturating_sub(offset) < 8 {
+            break;
+        }
         let head = read(offset)?;
         let short = u64::from(be32(&head, 0).unwrap_or(0));
         let (header, size) = match short {
@@ -51,13 +57,11 @@ pub fn find_moov<E>(length: u64, mut read: impl FnMut(u64) -> Result<[u8; 16], E
             1 => (16, be64(&head, 8).unwrap_or(0)),
             size => (8, size),
         };
-        if size < header {
-            return Ok(None);
-        }
+        let Some(end) = offset.checked_add(size).filter(|_| size >= header) else { return Ok(None) };
         if head.get(4..8) == Some(b"moov") {
-            return Ok((offset + size <= length).then_some((offset + header, size - header)));
+            return Ok((end <= length).then_some((offset + header, size - header)));
         }
-        offset += size;
+        offset = end;
     }
     Ok(None)
 }
@@ -251,6 +255,26 @@ mod tests {
         };
         assert_eq!(find_moov(file.len() as u64, read), Ok(Some((132, 20))));
         assert_eq!(find_moov(file.len() as u64 - 1, read), Ok(None), "a cut file has none");
+    }
+
+    #[test]
+    fn sizes_that_run_over_end_the_search() {
+        let hostile = |at: u64| -> Result<[u8; 16], ()> {
+            let mut head = *b"\0\0\0\x18ftyp........";
+            if at > 0 {
+                head = *b"\0\0\0\x01free........";
+                head[8..].copy_from_slice(&(u64::MAX - 23).to_be_bytes());
+            }
+            Ok(head)
+        };
+        assert_eq!(find_moov(1 << 20, hostile), Ok(None));
+        let mut looked = 0;
+        let tiny = |_: u64| -> Result<[u8; 16], ()> {
+            looked += 1;
+            Ok(*b"\0\0\0\x08free........")
+        };
+        assert_eq!(find_moov(1 << 40, tiny), Ok(None));
+        assert_eq!(looked, MOST_BOXES);
     }
 
     #[test]
