@@ -42,16 +42,20 @@ pub async fn explain(config: &Config, item: &Item, to: Option<&str>) -> Result<V
     }
     let cancel = CancellationToken::new();
     let folder = std::env::temp_dir().join(format!("forebay-plan-{}", std::process::id()));
-    let (path, came) = match &item.locator {
-        Locator::File(path) if to.is_none() => (path.clone(), None),
+    let (path, came, with) = match &item.locator {
+        Locator::File(path) if to.is_none() => (path.clone(), None, None),
         _ => {
             let (id, fetched) = fetch(config, item, &folder, &cancel).await?;
-            (fetched.path, Some((id, fetched.sha256)))
+            (fetched.path, Some((id, fetched.sha256)), fetched.beside)
         }
     };
     let planned = async {
         let (path, mut media) = job::probe::probe((&path, &folder), &tools, &settings.limits, &cancel).await?;
-        beside::find(item, &settings.subtitles).await.unwrap_or_default().join(&mut media);
+        let found = match with {
+            Some(with) => Some(with),
+            None => beside::find(item, &settings.subtitles).await,
+        };
+        found.unwrap_or_default().join(&mut media);
         let (mut plan, _) = job::copy::decide(&media, &path, &settings).await?;
         let (cpu, samples) = (super::lanes(config).cpu, folder.join("samples"));
         let bench = Bench {
@@ -93,12 +97,14 @@ async fn fetch(
     let lanes = super::lanes(config);
     let sources = Sources::new(super::source_settings(config), config.stores.clone())?;
     let silent = |_: What| {};
+    let settings = config.hls_settings(item.ladder.as_deref(), None)?;
     let context = FetchContext {
         rank: item.rank(),
         network: &lanes.network,
         disk: &lanes.disk,
         room: &lanes.room,
-        tallest: tallest(&config.hls_settings(item.ladder.as_deref(), None)?.rungs),
+        tallest: tallest(&settings.rungs),
+        subtitles: &settings.subtitles,
         cancel,
         report: &silent,
         arrival: &watch::Sender::new(None),

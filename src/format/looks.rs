@@ -13,6 +13,9 @@ pub enum Looks {
     Image(&'static str),
 }
 
+/// The kind of text that may lead to media.
+pub const PAGE: &str = "an HTML page";
+
 /// How many bytes [`looks`] wants to see.
 pub const HEAD: usize = 512;
 
@@ -35,7 +38,7 @@ pub fn looks(content_type: &str, head: &[u8]) -> Looks {
     match () {
         () if lower.starts_with(b"<") => markup(content_type, &lower),
         () if (text.starts_with(b"{") || text.starts_with(b"[")) && is_text(text) => Looks::Text("a JSON text"),
-        () if content_type.contains("html") => Looks::Text("an HTML page"),
+        () if content_type.contains("html") => Looks::Text(PAGE),
         () if content_type.contains("json") => Looks::Text("a JSON text"),
         () if content_type.starts_with("text/") && is_text(text) => Looks::Text("a text"),
         () => Looks::Media,
@@ -56,11 +59,11 @@ fn script(lower: &[u8]) -> Option<Looks> {
 fn markup(content_type: &str, lower: &[u8]) -> Looks {
     match () {
         () if holds(lower, b"<mpd") => Looks::Manifest,
-        () if holds(lower, b"<html") || holds(lower, b"<!doctype html") => Looks::Text("an HTML page"),
+        () if holds(lower, b"<html") || holds(lower, b"<!doctype html") => Looks::Text(PAGE),
         () if holds(lower, b"<svg") => Looks::Text("an SVG drawing"),
         () if lower.starts_with(b"<?xml") || lower.starts_with(b"<error") => Looks::Text("an XML text"),
         () if content_type.contains("xml") => Looks::Text("an XML text"),
-        () => Looks::Text("an HTML page"),
+        () => Looks::Text(PAGE),
     }
 }
 
@@ -130,8 +133,8 @@ mod tests {
         let cases: [(&str, &[u8], Looks); 24] = [
             ("text/html", b"\x00\x00\x00\x18ftypmp42", Looks::Media),
             ("text/plain", &ts, Looks::Media),
-            ("video/mp4", b"  <!DOCTYPE html><html>", Looks::Text("an HTML page")),
-            ("video/mp4", b"\xef\xbb\xbf<html lang=en>", Looks::Text("an HTML page")),
+            ("video/mp4", b"  <!DOCTYPE html><html>", Looks::Text(PAGE)),
+            ("video/mp4", b"\xef\xbb\xbf<html lang=en>", Looks::Text(PAGE)),
             ("video/mp4", b"<?xml version='1.0'?><Error><Code>AccessDenied", Looks::Text("an XML text")),
             ("application/xml", b"<rss><channel>", Looks::Text("an XML text")),
             ("application/json", b"{\"error\":1}", Looks::Text("a JSON text")),

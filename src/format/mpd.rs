@@ -56,6 +56,12 @@ pub struct Representation {
     pub main: bool,
     /// Whether its set is for few: for trick play, for the blind, or in need of what we do not know.
     pub special: bool,
+    /// Whether it is text for those who have not asked for subtitles, by Role.
+    pub forced: bool,
+    /// Whether it is text that tells of sounds as well, by Role.
+    pub caption: bool,
+    /// Its media type.
+    pub mime: Option<String>,
     /// Whether it is encrypted (`ContentProtection`).
     pub protected: bool,
     /// Seconds of its period, if they are said.
@@ -200,6 +206,9 @@ impl Presentation {
             frame_rate: scope.get("frameRate").and_then(rate),
             language: scope.get("lang").map(ToOwned::to_owned),
             main: scope.roles().any(|role| role == "main"),
+            forced: scope.roles().any(|role| matches!(role, "forced-subtitle" | "forced_subtitle")),
+            caption: scope.roles().any(|role| role == "caption"),
+            mime: scope.get("mimeType").map(ToOwned::to_owned),
             special: scope.is_special(),
             protected: scope.around.iter().any(|element| element.first("ContentProtection").is_some()),
             seconds: scope.seconds,

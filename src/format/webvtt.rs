@@ -1,4 +1,4 @@
-//! Subtitles in `WebVTT`: read as ffmpeg writes them, and cut into segments.
+//! Subtitles in `WebVTT`: read as ffmpeg and as others write them, and cut into segments.
 
 use std::fmt::Write as _;
 
@@ -13,16 +13,57 @@ pub struct Cue {
     pub text: String,
 }
 
+/// How the text of cues is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// By ffmpeg, out of other formats: a `<` or `&` may be nothing but that.
+    Converted,
+    /// As `WebVTT` says: a `<` begins a tag and a `&` a character reference.
+    WebVtt,
+}
+
+/// Where the times of a segment are on the clock of the picture (RFC 8216 §3.5).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TimestampMap {
+    /// A time of the cues, in seconds.
+    pub local: f64,
+    /// The time of the picture, in seconds, that is the same. It wraps after [`WRAP`].
+    pub picture: f64,
+}
+
+/// Seconds after which the clock of MPEG-2 begins anew: 33 bits of 90 kHz.
+pub const WRAP: f64 = 8_589_934_592.0 / TICKS;
+
+/// The clock of MPEG-2.
+const TICKS: f64 = 90_000.0;
+
 /// All cues of a file, in order of time, moved by `-start` and cut to `0..seconds`.
-pub fn cues(file: &str, start: f64, seconds: f64) -> Vec<Cue> {
-    let mut cues: Vec<Cue> = file.replace("\r\n", "\n").split("\n\n").filter_map(cue).collect();
+pub fn cues(file: &str, start: f64, seconds: f64, spelling: Spelling) -> Vec<Cue> {
+    let mut cues = blocks(file);
     for cue in &mut cues {
         cue.start = (cue.start - start).max(0.0);
         cue.end = (cue.end - start).min(seconds);
+        cue.text = cue.text.lines().map(|line| spelling.line(line)).collect::<Vec<_>>().join("\n").trim_end().into();
     }
     cues.retain(|cue| cue.start < cue.end && !cue.text.is_empty());
     cues.sort_by(|a, b| a.start.total_cmp(&b.start));
     cues
+}
+
+/// The cues of a file as they are written, and the map of their times, if there is one; `None` if it is no `WebVTT`.
+pub fn read(file: &str) -> Option<(Option<TimestampMap>, Vec<Cue>)> {
+    let text = file.strip_prefix('\u{feff}').unwrap_or(file).strip_prefix("WEBVTT")?;
+    let mut head = text.lines().skip(1).take_while(|line| !line.trim().is_empty() && !line.contains("-->"));
+    let map = head.find_map(|line| line.trim().strip_prefix("X-TIMESTAMP-MAP="));
+    Some((map.and_then(timestamp_map), blocks(text)))
+}
+
+fn timestamp_map(text: &str) -> Option<TimestampMap> {
+    let part = |name: &str| text.split(',').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix(':'));
+    let ticks: u64 = part("MPEGTS")?.trim().parse().ok()?;
+    #[expect(clippy::cast_precision_loss, reason = "33 bits")]
+    let picture = (ticks % (1 << 33)) as f64 / TICKS;
+    Some(TimestampMap { local: seconds(part("LOCAL")?)?, picture })
 }
 
 /// One segment, with the cues that are seen between `from` and `to`: one over an edge is in both.
@@ -46,13 +87,58 @@ fn list<'a>(mut text: String, cues: impl Iterator<Item = &'a Cue>) -> String {
     text
 }
 
+/// All cues of a file, as they are written.
+fn blocks(file: &str) -> Vec<Cue> {
+    file.replace("\r\n", "\n").replace('\r', "\n").split("\n\n").filter_map(cue).collect()
+}
+
 /// A block of lines, if there is a line of times in it; what stands before is its name.
 fn cue(block: &str) -> Option<Cue> {
     let mut lines = block.lines().skip_while(|line| !line.contains("-->"));
     let (start, rest) = lines.next()?.split_once("-->")?;
     let end = rest.split_whitespace().next()?;
-    let text = lines.map(marked_up).collect::<Vec<_>>().join("\n");
+    let text = lines.collect::<Vec<_>>().join("\n");
     Some(Cue { start: seconds(start)?, end: seconds(end)?, text: text.trim_end().into() })
+}
+
+impl Spelling {
+    fn line(self, line: &str) -> String {
+        match self {
+            Self::Converted => marked_up(line),
+            Self::WebVtt => plain(line),
+        }
+    }
+}
+
+/// A line of `WebVTT` without what only some players know: of its tags the few that all do stay.
+fn plain(line: &str) -> String {
+    let (mut text, mut rest) = (String::new(), line);
+    while let Some((before, from)) = rest.split_once('<') {
+        text.push_str(&referred(before));
+        // A tag that does not end ends with the line.
+        let (tag, behind) = from.split_once('>').unwrap_or((from, ""));
+        let (close, name) = tag.strip_prefix('/').map_or(("", tag), |name| ("/", name));
+        let name = name.split(['.', ' ', '\t']).next().unwrap_or_default();
+        if matches!(name, "i" | "b" | "u") {
+            text.extend(["<", close, name, ">"]);
+        }
+        rest = behind;
+    }
+    text + &referred(rest)
+}
+
+/// Text of `WebVTT` between tags: character references stay, and a `&` that is none is made one.
+fn referred(text: &str) -> String {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, from)) = rest.split_once('&') {
+        out.push_str(&before.replace('>', "&gt;"));
+        let name = from.split_once(';').map_or("", |(name, _)| name);
+        let is_reference = (1..=8).contains(&name.len())
+            && name.strip_prefix('#').unwrap_or(name).bytes().all(|byte| byte.is_ascii_alphanumeric());
+        out.push_str(if is_reference { "&" } else { "&amp;" });
+        rest = from;
+    }
+    out + &rest.replace('>', "&gt;")
 }
 
 /// A line as a cue may have it: ffmpeg writes text as it is, and tags of these few kinds.
@@ -95,7 +181,7 @@ mod tests {
 
     #[test]
     fn cues_are_read_and_moved() {
-        let found = cues(FILE, 0.5, 7200.0);
+        let found = cues(FILE, 0.5, 7200.0, Spelling::Converted);
         let cue = |start, end, text: &str| Cue { start, end, text: text.into() };
         assert_eq!(found, [cue(0.5, 2.0, "Hello\nyou"), cue(3658.5, 3660.5, "a --&gt; b")]);
     }
@@ -106,8 +192,26 @@ mod tests {
     }
 
     #[test]
+    fn what_others_wrote_keeps_its_meaning() {
+        let check = |line: &str, wanted: &str| assert_eq!(plain(line), wanted, "{line}");
+        check("<v Ann>Tom &amp; <i.loud>Jerry</i>", "Tom &amp; <i>Jerry</i>");
+        check("<c.yellow>1 &lt; 2</c> <00:00:01.000>&#39;now&#39;", "1 &lt; 2 &#39;now&#39;");
+        check("R&B --> x & y <b", "R&amp;B --&gt; x &amp; y <b>");
+    }
+
+    #[test]
+    fn a_segment_tells_where_its_times_are() {
+        let head = "\u{feff}WEBVTT - title\r\nX-TIMESTAMP-MAP=LOCAL:00:00:10.500, MPEGTS:900000\r\n";
+        let (map, cues) = read(&format!("{head}\r\n00:11.000 --> 00:12.000 line:0\r\n<v Ann>a &amp; b\r\n")).unwrap();
+        assert_eq!(map, Some(TimestampMap { local: 10.5, picture: 10.0 }));
+        assert_eq!(cues, [Cue { start: 11.0, end: 12.0, text: "<v Ann>a &amp; b".into() }]);
+        assert_eq!(read("WEBVTT\n\nX-TIMESTAMP-MAP=MPEGTS:1,LOCAL:00:00.000\n").unwrap().0, None);
+        assert_eq!(read("1\n00:00:01,000 --> 00:00:02,000\nSubRip\n"), None);
+    }
+
+    #[test]
     fn a_cue_over_an_edge_is_in_both_segments() {
-        let all = cues(FILE, 0.0, 7200.0);
+        let all = cues(FILE, 0.0, 7200.0, Spelling::Converted);
         let head = "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:900000,LOCAL:00:00:00.000\n";
         let late = format!("{head}\n01:00:59.000 --> 01:01:01.000\na --&gt; b\n");
         assert_eq!(segment(&all, (3600.0, 3660.0), 900_000), late);

@@ -187,6 +187,7 @@ async fn made(work: &Work<'_>, what: (Part, &[usize]), rank: Rank, whole: bool) 
 /// Notes a part all of whose objects are stored.
 async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<Made, Failure> {
     fault::point("chunk-stored");
+    work.source_is_the_same().await?;
     if work.guest || work.target().led.is_some() {
         film::note(work, part, &chunk).await?;
     } else {
@@ -444,9 +445,8 @@ async fn store_segment(
     cut: Cut,
     rank: Rank,
 ) -> Result<Object, Failure> {
-    let cx = work.cx;
-    // Not by `cx.permit`: what is encoded when the run stops is worth storing.
-    let permit = cx.lanes.upload.acquire(rank, 1).await;
+    // Not by `Context::permit`: what is encoded when the run stops is worth storing.
+    let permit = work.cx.lanes.upload.acquire(rank, 1).await;
     let ending = match work.settings.container {
         Container::Ts => "ts",
         Container::Fmp4 => "m4s",

@@ -293,6 +293,7 @@ impl Guest<'_> {
             report: self.report,
             stored: Stored::default(),
             serial: None,
+            seal: None,
             arrival: None,
             target: SetOnce::new_with(Some(target)),
             guest: true,

@@ -13,11 +13,11 @@ use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::{self, Item, Locator};
 use crate::model::media::{Chapter, Media};
-use crate::plan::audio::SAMPLE_RATE;
 use crate::plan::chapter;
 use crate::plan::generation::{self, Origin};
 use crate::plan::hls::{HlsPlan, plan};
 use crate::plan::ladder;
+use crate::plan::language::Wanted;
 use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
 use crate::source::beside::{self, Beside};
@@ -28,6 +28,7 @@ use super::chunk::{self, Made, Part};
 use super::copy::{self, Original};
 use super::done::{self, Found, Manifest, Wish};
 use super::early::{self, Head};
+use super::extras;
 use super::film;
 use super::probe;
 use super::publish::{self, Provenance};
@@ -131,6 +132,7 @@ struct Job<'a> {
     item: &'a Item,
     identity: &'a Identity,
     settings: &'a HlsSettings,
+    /// The subtitles beside a local source.
     beside: &'a Beside,
     folder: &'a Path,
     /// What is published of it now.
@@ -158,7 +160,8 @@ impl Job<'_> {
     async fn run(&self) -> Result<Outcome, Failure> {
         let (sender, mut arrival) = watch::channel(None);
         let tallest = ladder::tallest(&self.settings.rungs);
-        let context = FetchContext { tallest, ..fetch_context(self.item, self.cx, self.report, &sender) };
+        let subtitles = &self.settings.subtitles;
+        let context = FetchContext { tallest, subtitles, ..fetch_context(self.item, self.cx, self.report, &sender) };
         let mut fetching = Box::pin(self.cx.sources.fetch(self.item, self.identity, self.folder, &context));
         let fetched = tokio::select! {
             biased;
@@ -196,7 +199,8 @@ impl Job<'_> {
         let limits = &self.settings.limits;
         let tools = &self.cx.ffmpeg;
         let (path, mut media) = probe::probe((&fetched.path, self.folder), tools, limits, &self.cx.cancel).await?;
-        self.beside.join(&mut media);
+        let beside = self.beside(fetched);
+        beside.join(&mut media);
         let (mut plan, original) = copy::decide(&media, &path, self.settings).await?;
         let cpu = (&self.cx.lanes.cpu, self.item.rank());
         let (ffmpeg, cancel, source) = (&tools.ffmpeg, &self.cx.stop, &path);
@@ -214,7 +218,8 @@ impl Job<'_> {
         if let Some(earlier) = self.earlier_of(fetched) {
             reuse::adopt(&mut plan, &earlier.recipes, self.origin(fetched), self.settings);
         }
-        let work = self.work((media, (plan, original)), path.clone(), (fetched.serial.clone(), None));
+        let mut work = self.work((media, (plan, original)), (path.clone(), beside), (fetched.serial.clone(), None));
+        work.seal.clone_from(&fetched.seal);
         self.aim(&work, fetched, &work.media.chapters).await?;
         let made = all_chunks(&work, self.item).await;
         self.publish(&work, made, fetched).await
@@ -228,7 +233,7 @@ impl Job<'_> {
         arrival: watch::Receiver<Option<Arrival>>,
     ) -> Result<Outcome, Detour> {
         let planned = (plan(&head.media, self.settings)?, None);
-        let work = self.work((head.media, planned), head.path, (Some(head.serial), Some(arrival)));
+        let work = self.work((head.media, planned), (head.path, self.beside), (Some(head.serial), Some(arrival)));
         let arriving = async {
             let fetched = fetching.await?;
             fault::point("fetched");
@@ -255,12 +260,17 @@ impl Job<'_> {
         Ok(self.publish(&work, made, &fetched).await?)
     }
 
-    fn work(
-        &self,
+    /// The subtitles beside the source: those that came with it, if it was downloaded.
+    fn beside<'b>(&'b self, fetched: &'b Fetched) -> &'b Beside {
+        fetched.beside.as_ref().unwrap_or(self.beside)
+    }
+
+    fn work<'b>(
+        &'b self,
         (media, (plan, original)): (Media, (HlsPlan, Option<Arc<Original>>)),
-        source: PathBuf,
+        (source, beside): (PathBuf, &'b Beside),
         (serial, arrival): (Option<String>, Option<watch::Receiver<Option<Arrival>>>),
-    ) -> Work<'_> {
+    ) -> Work<'b> {
         for warning in &plan.warnings {
             (self.report)(What::Warning { message: warning.clone() });
         }
@@ -272,7 +282,7 @@ impl Job<'_> {
             plan,
             original,
             source,
-            beside: self.beside,
+            beside,
             folder: self.folder,
             id: &self.identity.id,
             rank: self.item.rank(),
@@ -280,6 +290,7 @@ impl Job<'_> {
             report: self.report,
             stored: Stored::default(),
             serial,
+            seal: None,
             arrival,
             target: SetOnce::new(),
             guest: false,
@@ -292,26 +303,10 @@ impl Job<'_> {
     }
 
     fn generation(&self, fetched: &Fetched, plan: &HlsPlan, extras: &[&str]) -> String {
-        let (beside, lineage) = (self.beside.digest(), ladder::lineage(&plan.video));
+        let (beside, lineage) = (self.beside(fetched).digest(), ladder::lineage(&plan.video));
         let (beside, lineage) = (beside.as_deref(), lineage.as_deref());
         let origin = Origin { beside, extras, lineage, ..self.origin(fetched) };
         generation::name(&origin, self.settings)
-    }
-
-    /// What the package has that those of such sources did not have from the first version on.
-    fn extras(&self, (media, plan): (&Media, &HlsPlan), chapters: &[Chapter]) -> Vec<&'static str> {
-        let texts = !plan.subtitles.is_empty();
-        let dash = texts && self.settings.dash;
-        let alone = media.other_programs > 0;
-        let other_rate = media.audio.iter().any(|track| u64::from(track.sample_rate) != SAMPLE_RATE);
-        let extras = [
-            (!chapters.is_empty(), "chapters"),
-            (texts, "escaped texts"),
-            (dash, "texts for DASH"),
-            (alone, "one program"),
-            (other_rate, "sound of another rate in step"),
-        ];
-        extras.into_iter().filter_map(|(has, extra)| has.then_some(extra)).collect()
     }
 
     /// What is published now, if it was made of the same source.
@@ -322,7 +317,7 @@ impl Job<'_> {
     /// Names the generation, which takes the digest of the whole source, and finds what is there of it.
     async fn aim(&self, work: &Work<'_>, fetched: &Fetched, chapters: &[Chapter]) -> Result<(), Failure> {
         let chapters = chapter::chapters(chapters, work.plan.start, work.plan.grid.seconds());
-        let extras = self.extras((&work.media, &work.plan), &chapters);
+        let extras = extras::of((&work.media, &work.plan), self.settings.dash, &chapters, self.beside(fetched));
         let generation = self.generation(fetched, &work.plan, &extras);
         let place = format!("{}/{generation}", self.identity.id);
         let encryption = self.settings.encryption.as_ref();
@@ -453,6 +448,7 @@ pub(super) fn fetch_context<'a>(
         disk: &cx.lanes.disk,
         room: &cx.lanes.room,
         tallest: u32::MAX,
+        subtitles: &Wanted::None,
         cancel: &cx.stop,
         report,
         arrival,

@@ -7,6 +7,7 @@ pub mod cut;
 pub mod dash;
 pub mod done;
 pub mod early;
+mod extras;
 pub mod film;
 pub mod gc;
 pub mod guest;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::format::charset;
 use crate::format::playlist_write::{self, Bandwidth, Segment};
 use crate::format::ts_write::FIRST_TICK;
-use crate::format::webvtt::{self, Cue};
+use crate::format::webvtt::{self, Cue, Spelling};
 use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::media::Place;
@@ -52,16 +52,15 @@ pub async fn make<'a>(work: &'a Work<'_>) -> Result<Vec<Finished<'a>>, Failure> 
     let is_inside = |rendition: &SubtitleRendition| matches!(rendition.place, Place::Stream(_));
     let inside =
         renditions.iter().any(is_inside) && left_out(work, "the subtitles of the source", extract(work).await)?;
+    work.source_is_the_same().await?;
     let mut finished = Vec::new();
     for (number, rendition) in renditions.iter().enumerate() {
-        let (is_there, start) = match rendition.place {
-            Place::Stream(_) => (inside, work.plan.start),
+        let (spelling, start) = match rendition.place {
+            Place::Stream(_) => (inside.then_some(Spelling::Converted), work.plan.start),
             Place::Beside(file) => (beside(work, number, file).await?, work.plan.start - work.media.start()),
         };
-        if !is_there {
-            continue;
-        }
-        let cues = read(work, encode::subtitle_output(work.folder, number), start).await?;
+        let Some(spelling) = spelling else { continue };
+        let cues = read(work, encode::subtitle_output(work.folder, number), start, spelling).await?;
         if cues.is_empty() {
             let message = format!("{} is left out: there is nothing to read in it", rendition.folder);
             (work.report)(What::Warning { message });
@@ -90,9 +89,9 @@ fn left_out(work: &Work<'_>, what: &str, found: Result<(), Failure>) -> Result<b
     }
 }
 
-/// Makes one rendition of a file beside the source; tells whether there is one.
-async fn beside(work: &Work<'_>, number: usize, which: usize) -> Result<bool, Failure> {
-    let Some(found) = work.beside.files.get(which) else { return Ok(false) };
+/// Makes `WebVTT` of a file beside the source; tells how it is written, if there is any.
+async fn beside(work: &Work<'_>, number: usize, which: usize) -> Result<Option<Spelling>, Failure> {
+    let Some(found) = work.beside.files.get(which) else { return Ok(None) };
     let what = format!("the subtitles `{}`", found.shown);
     // WebVTT is read as it is; ffmpeg stumbles over its styles.
     let is_ready = found.format == Format::WebVtt;
@@ -113,17 +112,17 @@ async fn beside(work: &Work<'_>, number: usize, which: usize) -> Result<bool, Fa
         (work.report)(What::Warning { message: format!("`{}` {trouble}", found.shown) });
     }
     if is_ready {
-        return Ok(true);
+        return Ok(Some(Spelling::WebVtt));
     }
     let converted = async {
         let _permit = work.cx.permit(&work.cx.lanes.cpu, work.rank, 1).await?;
         let arguments = encode::sidecar(found.format, number, work.folder);
         ffmpeg::encode(&work.cx.ffmpeg.ffmpeg, &arguments, &work.cx.cancel, |_| ()).await.map(drop)
     };
-    left_out(work, &what, converted.await)
+    Ok(left_out(work, &what, converted.await)?.then_some(Spelling::Converted))
 }
 
-async fn read(work: &Work<'_>, path: PathBuf, start: f64) -> Result<Vec<Cue>, Failure> {
+async fn read(work: &Work<'_>, path: PathBuf, start: f64, spelling: Spelling) -> Result<Vec<Cue>, Failure> {
     let seconds = work.plan.grid.seconds();
     blocking(move || {
         let failed = |error| Failure::io(&format!("could not read `{}`", path.display()), &error);
@@ -132,7 +131,7 @@ async fn read(work: &Work<'_>, path: PathBuf, start: f64) -> Result<Vec<Cue>, Fa
         }
         let bytes = std::fs::read(&path).map_err(failed)?;
         std::fs::remove_file(&path).map_err(failed)?;
-        Ok(webvtt::cues(&String::from_utf8_lossy(&bytes), start, seconds))
+        Ok(webvtt::cues(&String::from_utf8_lossy(&bytes), start, seconds, spelling))
     })
     .await
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 use tokio::sync::{SetOnce, watch};
 
 use crate::format::keys::KeyRing;
+use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::model::item::Rank;
 use crate::model::media::{Chapter, Media};
@@ -18,6 +19,7 @@ use crate::plan::settings::HlsSettings;
 use crate::scratch::journal;
 use crate::source::Arrival;
 use crate::source::beside::Beside;
+use crate::source::file::Seal;
 
 use super::copy::Original;
 use super::film::Led;
@@ -59,6 +61,8 @@ pub struct Work<'a> {
     pub stored: Stored,
     /// The serial of the source, if it was downloaded.
     pub serial: Option<String>,
+    /// By which a source that is used in place is known to be the same still.
+    pub seal: Option<Seal>,
     /// Which bytes are here while the source is still coming.
     pub arrival: Option<watch::Receiver<Option<Arrival>>>,
     /// Where it all goes, known when the source is whole.
@@ -104,6 +108,14 @@ impl Work<'_> {
     /// Where it all goes. Nothing is stored before that is known.
     pub fn target(&self) -> &Target {
         self.target.get().expect("parts wait for the target before they are stored")
+    }
+
+    /// Fails if the source is not the one that was hashed any more.
+    pub(super) async fn source_is_the_same(&self) -> Result<(), Failure> {
+        match &self.seal {
+            Some(seal) => seal.check().await,
+            None => Ok(()),
+        }
     }
 
     /// What one encoder after another makes of a chunk.

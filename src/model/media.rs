@@ -1,5 +1,7 @@
 //! What a media file holds, as far as the plan needs to know.
 
+use serde::{Deserialize, Serialize};
+
 use super::rational::Rational;
 
 /// What ffprobe says of one file, checked.
@@ -183,7 +185,7 @@ pub struct Light {
 }
 
 /// Where a track of text is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// In the source: the stream of this index.
     Stream(u32),
@@ -192,7 +194,7 @@ pub enum Place {
 }
 
 /// One track of text of a source.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
     /// Where it is.
     pub place: Place,

@@ -1,10 +1,12 @@
 //! Files of subtitles beside a film: whose they are, and what their names say.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::media::{Place, Text};
 use crate::plan::language::language;
 
 /// How the text in a file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Format {
     /// `SubRip`.
     Srt,

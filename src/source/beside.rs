@@ -1,9 +1,11 @@
-//! Subtitles that lie beside a local film.
+//! Subtitles that lie beside a film: a local one, or one that was downloaded with them.
 
-use std::io::{self, Read as _};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::model::item::{Item, Locator};
@@ -20,8 +22,11 @@ pub const LARGEST: u64 = 16 << 20;
 /// Nobody has more of them; a folder may hold anything.
 const MOST: usize = 64;
 
+/// What came with a download is noted in a file of this name.
+const INDEX: &str = "texts.json";
+
 /// What lies beside a film.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beside {
     /// The files, in the order of their names.
     pub files: Vec<Sidecar>,
@@ -30,7 +35,7 @@ pub struct Beside {
 }
 
 /// One file of subtitles.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sidecar {
     /// Where it is.
     pub path: PathBuf,
@@ -61,6 +66,17 @@ impl Beside {
         }
         (!self.files.is_empty()).then(|| hex::encode(hash.finalize()))
     }
+
+    /// Notes in the folder of a download what came with it.
+    pub(super) fn save(&self, folder: &Path) -> io::Result<()> {
+        File::create(folder.join(INDEX))?.write_all(&serde_json::to_vec(self)?)
+    }
+
+    /// What came with the download in this folder.
+    pub(super) fn load(folder: &Path) -> Self {
+        let noted = fs::read(folder.join(INDEX)).ok();
+        noted.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    }
 }
 
 impl Sidecar {
@@ -72,9 +88,10 @@ impl Sidecar {
     }
 }
 
-/// Finds the subtitles beside `item`, if any are `wanted`. `None` where that cannot be told any more: the film is gone.
+/// Finds the subtitles beside `item`, if any are `wanted`. `None` where that cannot be told: the film is gone, or
+/// they come with its download.
 pub async fn find(item: &Item, wanted: &Wanted) -> Option<Beside> {
-    let Locator::File(path) = &item.locator else { return Some(Beside::default()) };
+    let Locator::File(path) = &item.locator else { return None };
     if *wanted == Wanted::None {
         return Some(Beside::default());
     }
@@ -82,7 +99,8 @@ pub async fn find(item: &Item, wanted: &Wanted) -> Option<Beside> {
     blocking(move || Ok(path.is_file().then(|| look(&path)))).await.ok().flatten()
 }
 
-fn look(film: &Path) -> Beside {
+/// The subtitles beside a film.
+pub(super) fn look(film: &Path) -> Beside {
     let Some(own) = film.file_name() else { return Beside::default() };
     let folder = film.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A folder that may not be listed has nothing for us.
@@ -123,7 +141,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other("it is no regular file"));
     }
     let mut bytes = Vec::new();
-    std::fs::File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST {
         return Err(io::Error::other(format!("it has more than {LARGEST} bytes")));
     }

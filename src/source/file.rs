@@ -62,10 +62,8 @@ pub(super) async fn fetch(
     };
     drop(permit);
     let after = open(path, &shown).await?.1;
-    if (after.bytes, after.modified, after.inode) != (before.bytes, before.modified, before.inode) {
-        return Err(
-            Failure::temporary(format!("`{shown}` changed while it was read")).hint("try again when it is whole")
-        );
+    if after.version != before.version {
+        return Err(changed(&shown, "read"));
     }
     (context.report)(What::Downloaded { bytes: before.bytes });
     let record = Record {
@@ -73,18 +71,56 @@ pub(super) async fn fetch(
         etag: None,
         last_modified: None,
         bytes: Some(before.bytes),
-        modified: Some(before.modified.0),
+        modified: Some(before.version.modified.0),
     };
     let room = room.finish(before.bytes);
-    Ok(Fetched { path: place, bytes: before.bytes, sha256, record, temporary: before.remote, serial: None, room })
+    let seal = (!before.remote).then(|| Seal { path: path.to_path_buf(), version: before.version });
+    Ok(Fetched {
+        path: place,
+        bytes: before.bytes,
+        sha256,
+        record,
+        temporary: before.remote,
+        serial: None,
+        seal,
+        beside: None,
+        room,
+    })
 }
 
-struct About {
+/// A file that is used in place, as it was when it was hashed.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    path: PathBuf,
+    version: Version,
+}
+
+impl Seal {
+    /// Fails if the file is another one now: what was made of it is not of the bytes that were hashed.
+    pub async fn check(&self) -> Result<(), Failure> {
+        let shown = self.path.to_string_lossy().escape_debug().to_string();
+        let now = open(&self.path, &shown).await?.1;
+        if now.version == self.version { Ok(()) } else { Err(changed(&shown, "encoded")) }
+    }
+}
+
+/// What tells one state of a file from the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
     bytes: u64,
     /// Seconds and nanoseconds.
     modified: (i64, i64),
     inode: (u64, u64),
+}
+
+struct About {
+    bytes: u64,
+    version: Version,
     remote: bool,
+}
+
+fn changed(shown: &str, while_it_was: &str) -> Failure {
+    Failure::temporary(format!("`{shown}` changed while it was {while_it_was}")).hint("try again when it is whole")
 }
 
 async fn open(path: &Path, shown: &str) -> Result<(Arc<File>, About), Failure> {
@@ -106,8 +142,11 @@ async fn open(path: &Path, shown: &str) -> Result<(Arc<File>, About), Failure> {
     let kind = u64::try_from(kind).unwrap_or_default() & 0xFFFF_FFFF;
     let about = About {
         bytes: metadata.len(),
-        modified: (metadata.mtime(), metadata.mtime_nsec()),
-        inode: (metadata.dev(), metadata.ino()),
+        version: Version {
+            bytes: metadata.len(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            inode: (metadata.dev(), metadata.ino()),
+        },
         remote: REMOTE.contains(&kind),
     };
     Ok((Arc::new(file), about))

@@ -214,8 +214,8 @@ async fn read_head<R: AsyncRead + Unpin>(from: &mut BufReader<R>) -> io::Result<
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
-    // Headers are ASCII, and now and then Latin 1, which is passed on as it is.
-    String::from_utf8(head).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    // Headers are ASCII or UTF-8, and now and then Latin 1.
+    Ok(String::from_utf8(head).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect()))
 }
 
 /// Reads a request to a proxy, or gives the status that refuses it.

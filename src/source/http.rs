@@ -15,7 +15,7 @@ use std::time::Duration;
 use reqwest::{Method, Response};
 use url::Url;
 
-use crate::format::looks::{HEAD, Looks, looks};
+use crate::format::looks::{HEAD, Looks, PAGE, looks};
 use crate::model::event::{Stage, What};
 use crate::model::failure::Failure;
 use crate::model::item::Rank;
@@ -78,10 +78,15 @@ pub(super) async fn answers(
     input: &Input<'_>,
     context: &FetchContext<'_>,
 ) -> Result<Answers, Failure> {
-    let opened = open(client, input, context, true).await;
-    let opened = match opened {
+    let plain = Beginning { ranges: true, packed: false };
+    let opened = match open(client, input, context, plain).await {
         // A wrong range is no reason to take it for a page.
-        Err(Trouble::Changed(_)) => open(client, input, context, false).await,
+        Err(Trouble::Changed(_)) => open(client, input, context, Beginning { ranges: false, ..plain }).await,
+        // Some keep their pages compressed, whatever they are asked for.
+        Ok(opened) if opened.answer.encoded => {
+            drop(opened);
+            open(client, input, context, Beginning { ranges: false, packed: true }).await
+        }
         opened => opened,
     };
     match opened {
@@ -153,13 +158,17 @@ async fn finished(
 pub(super) async fn unchanged(client: &Client, input: &Input<'_>, record: &Record) -> bool {
     let head = Question { method: Method::HEAD, ..Question::default() };
     let get = Question { range: Some(0..1), ..Question::default() };
+    let mut is_same = true;
     for question in [head, get] {
-        // Servers that sign URLs for one method refuse the other.
+        // Servers that sign URLs for one method refuse the other, and some say of HEAD that it has no bytes.
         if let Ok(Ok((response, _))) = tokio::time::timeout(ASIDE, client.ask(input, &question)).await {
-            return same(&Answer::of(&response), record);
+            is_same = same(&Answer::of(&response), record);
+            if is_same {
+                break;
+            }
         }
     }
-    true
+    is_same
 }
 
 fn same(answer: &Answer, record: &Record) -> bool {
@@ -188,14 +197,15 @@ async fn attempt(
         room.reserve(mark.size.unwrap_or_default()).await?;
         return land(client, input, folder, context, Way::Pieces(mark, None), room).await;
     }
-    let opened = open(client, input, context, ranges).await?;
+    let opened = open_plain(client, input, context, ranges).await?;
     match looks(&opened.answer.content_type, &opened.head) {
         Looks::Media => (),
         Looks::Image(kind) => {
             let what = format!("`{}` answered a still image ({kind}), not a video", input.shown());
             return Err(Trouble::Final(Failure::permanent(what)));
         }
-        Looks::Text(what) if name::is_media(&name::of_url(input.url)) => {
+        // Of some sites the pages of videos have the names of videos.
+        Looks::Text(what) if what != PAGE && name::is_media(&name::of_url(input.url)) => {
             let what = format!("`{}` answered {what}, not a video", input.shown());
             return Err(Trouble::Final(Failure::permanent(what)));
         }
@@ -261,12 +271,42 @@ fn first(opened: Opened) -> First {
     First { body: Body::Http(opened.response), head: opened.head, end, permit: opened.permit }
 }
 
-/// Asks for the beginning of the file, as often as it takes, and reads enough of it to judge.
-async fn open(client: &Client, input: &Input<'_>, context: &FetchContext<'_>, ranges: bool) -> Result<Opened, Trouble> {
+/// Asks for the beginning of a file as it is.
+async fn open_plain(
+    client: &Client,
+    input: &Input<'_>,
+    context: &FetchContext<'_>,
+    ranges: bool,
+) -> Result<Opened, Trouble> {
+    let opened = open(client, input, context, Beginning { ranges, packed: false }).await?;
+    if opened.answer.encoded {
+        let what = format!("`{}` sends its bytes compressed, although asked not to", input.shown());
+        return Err(Trouble::Final(Failure::permanent(what)));
+    }
+    Ok(opened)
+}
+
+/// How the beginning of a file is asked for.
+#[derive(Clone, Copy)]
+struct Beginning {
+    /// By its range.
+    ranges: bool,
+    /// Compressed, if the server likes.
+    packed: bool,
+}
+
+/// Asks for the beginning of the file, as often as it takes, and reads enough of it to judge. Of one that comes
+/// compressed although it should not, nothing is read.
+async fn open(
+    client: &Client,
+    input: &Input<'_>,
+    context: &FetchContext<'_>,
+    beginning: Beginning,
+) -> Result<Opened, Trouble> {
     let mut tries = Tries::default();
     loop {
         let permit = context.network.acquire(context.rank, 1).await;
-        match open_once(client, input, permit, ranges).await {
+        match open_once(client, input, permit, beginning).await {
             Err(Trouble::Again(failure, wait)) => {
                 tries.again(failure, wait, &client.settings, context).await.map_err(Trouble::Final)?;
             }
@@ -278,14 +318,22 @@ async fn open(client: &Client, input: &Input<'_>, context: &FetchContext<'_>, ra
     }
 }
 
-async fn open_once(client: &Client, input: &Input<'_>, permit: Permit<Rank>, ranges: bool) -> Result<Opened, Trouble> {
-    let question = Question { range: ranges.then_some(0..FIRST), ..Question::default() };
+async fn open_once(
+    client: &Client,
+    input: &Input<'_>,
+    permit: Permit<Rank>,
+    Beginning { ranges, packed }: Beginning,
+) -> Result<Opened, Trouble> {
+    let question = Question { range: ranges.then_some(0..FIRST), packed, ..Question::default() };
     let (mut response, at) = client.ask(input, &question).await?;
     let answer = Answer::of(&response);
     let refused = |what: &str| Trouble::Final(Failure::permanent(format!("`{}` {what}", input.shown())));
     match (answer.status, answer.range) {
-        _ if answer.encoded => return Err(refused("sends its bytes compressed, although asked not to")),
+        _ if answer.encoded => return Ok(Opened { response, answer, head: Vec::new(), at, permit }),
         (200, _) | (206, Some((0, _, Some(_)))) if ranges || answer.status == 200 => (),
+        (416, _) if answer.has_bytes => {
+            return Err(Trouble::Changed(format!("`{}` has bytes, but not the first", input.shown())));
+        }
         // The answer to a range of a file without any bytes.
         (416, _) => return Err(refused("is empty (0 bytes)")),
         _ if ranges => return Err(Trouble::Changed(format!("`{}` sent another range than asked for", input.shown()))),

@@ -132,7 +132,7 @@ impl Finished {
         room.reserve(bytes).await?;
         (context.report)(What::Downloaded { bytes });
         let (record, serial, room) = (mark.record(), Some(mark.serial.clone()), room.finish(bytes));
-        Ok(Fetched { path, bytes, sha256, record, temporary: true, serial, room })
+        Ok(Fetched { path, bytes, sha256, record, temporary: true, serial, seal: None, beside: None, room })
     }
 }
 

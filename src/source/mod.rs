@@ -2,10 +2,10 @@
 //! of manifests, pages through yt-dlp, files of this machine, and objects of stores.
 
 pub mod beside;
+pub mod file;
 pub mod list;
 
 mod body;
-mod file;
 mod gate;
 mod guard;
 mod hash;
@@ -32,14 +32,19 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::format::looks::PAGE;
 use crate::model::address::Reach;
 use crate::model::event::What;
-use crate::model::failure::Failure;
+use crate::model::failure::{Class, Failure};
 use crate::model::item::{Item, Locator, Rank};
+use crate::model::secret::masked_url;
 use crate::pipeline::lane::{Lane, Permit};
+use crate::plan::language::Wanted as Languages;
 use crate::plan::settings::Limits;
 use crate::storage::open::Stores;
 use crate::storage::store::Store;
+
+use self::beside::Beside;
 
 use self::http::{Answers, Client, Input, Outcome};
 use self::manifest::place::Place;
@@ -90,6 +95,8 @@ pub struct FetchContext<'a> {
     pub room: &'a Lane<Rank>,
     /// The short side of the largest picture that is wanted, in pixels. Of a manifest, no larger one is fetched.
     pub tallest: u32,
+    /// The subtitles that are wanted: what else a manifest or page has of them is not fetched.
+    pub subtitles: &'a Languages,
     /// Ends the fetch at once.
     pub cancel: &'a CancellationToken,
     /// Hears of progress.
@@ -175,6 +182,10 @@ pub struct Fetched {
     pub temporary: bool,
     /// The serial of the [`Arrival`] it grew from, if it did.
     pub serial: Option<String>,
+    /// By which a file that is used in place is known to be the same still.
+    pub seal: Option<file::Seal>,
+    /// Subtitles that came with it; `None` where there was nothing to ask.
+    pub beside: Option<Beside>,
     /// The scratch space it fills, if any. Drop it when the file is deleted.
     pub room: Option<Permit<Rank>>,
 }
@@ -258,8 +269,14 @@ impl Sources {
                 Locator::Object { place, key: object } => {
                     self.shared.object(place, object, &key)?.unchanged(record).await
                 }
-                // Pages change with every visit, so only what has validators is asked.
-                Locator::Url(_) if record.etag.is_none() && record.last_modified.is_none() => true,
+                // Pages change with every visit, so only what has validators is asked, or a size that is of a file.
+                Locator::Url(url)
+                    if record.etag.is_none()
+                        && record.last_modified.is_none()
+                        && !name::is_media(&name::of_url(url)) =>
+                {
+                    true
+                }
                 Locator::Url(url) => {
                     let input = Input { url, headers: &item.headers, key: &key };
                     http::unchanged(&self.shared.client, &input, record).await
@@ -300,6 +317,10 @@ impl Sources {
                 match http::fetch(client, &input, folder, context).await? {
                     Outcome::Whole(fetched) => return Ok(*fetched),
                     Outcome::Manifest => return self.shared.bring_manifest(item, url, key, folder, context).await,
+                    Outcome::Page if name::is_media(&name::of_url(url)) => {
+                        let found = pages.fetch(&Wanted { item, url, key, id, bytes: None }, folder, context).await;
+                        return found.map_err(|failure| no_video(failure, url));
+                    }
                     Outcome::Page => (url, None),
                 }
             }
@@ -334,11 +355,18 @@ impl Shared {
         if !name::is_manifest(object.as_bytes()) {
             return found.fetch(folder, context).await;
         }
+        // A manifest may name what lies above it. Of a job that is none of its business.
+        let (store, prefix) = match self.settings.reach {
+            Reach::Anywhere => list::place::whole_store(place),
+            _ => (place, ""),
+        };
+        let found = self.object(store, object, key)?;
+        let object = if prefix.is_empty() { object.to_owned() } else { format!("{prefix}/{object}") };
         // Headers of a list are for web servers, and none is named yet.
         let (nowhere, none) = (manifest::place::nowhere(), BTreeMap::new());
         let input = Input { url: &nowhere, headers: &none, key };
         let reader = Reader::new(&self.client, &input, Some(&found.store), context);
-        Box::pin(manifest::fetch(&reader, &Place::Object(object.to_owned()), folder)).await
+        Box::pin(manifest::fetch(&reader, &Place::Object(object), folder)).await
     }
 
     fn object<'a>(&'a self, place: &str, key: &'a str, name: &'a str) -> Result<Object<'a>, Failure> {
@@ -348,6 +376,16 @@ impl Shared {
             Entry::Vacant(room) => room.insert(self.stores.open_to_read(place)?).clone(),
         };
         Ok(Object { store, key, name, settings: &self.settings })
+    }
+}
+
+/// Why a page with the name of a video has none.
+fn no_video(failure: Failure, url: &url::Url) -> Failure {
+    match failure.class {
+        Class::Stopped | Class::Temporary => failure,
+        Class::Permanent | Class::Environment => {
+            Failure::permanent(format!("`{}` answered {PAGE}, not a video", masked_url(url))).hint(failure.what)
+        }
     }
 }
 

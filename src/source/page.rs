@@ -14,8 +14,10 @@ use crate::model::failure::{Class, Failure};
 use crate::model::id;
 use crate::model::item::Item;
 use crate::model::secret::masked_url;
+use crate::plan::language::Wanted as Languages;
 use crate::tool::ytdlp::{self, Found, Page, Wish};
 
+use super::beside::{self, Beside};
 use super::gate::Gate;
 use super::hash::{self, blocking_or, writing};
 use super::mark::{Finished, Mark};
@@ -90,27 +92,35 @@ impl Pages {
         context: &FetchContext<'_>,
     ) -> Result<Fetched, Failure> {
         let program = self.program(context).await?;
-        let folder = self.folder(wanted, folder).await?;
+        let folder = self.folder(wanted, context.subtitles, folder).await?;
         let mut room = Room::new(context, self.settings.max_bytes.saturating_mul(2), masked_url(wanted.url));
         if let Some(finished) = Mark::load(&folder, wanted.key).and_then(|mark| mark.finished(&folder)) {
             room.reserve(finished.bytes).await?;
-            return Ok(fetched(finished, wanted, room, context));
+            return Ok(fetched(finished, wanted, &folder, room, context));
         }
         // Picture and sound lie there twice while they are merged.
+        room.check(wanted.bytes.unwrap_or_default())?;
         let guess = wanted.bytes.map_or(GUESS, |bytes| bytes.saturating_mul(2)).min(room.most());
         room.reserve(guess).await?;
         let mut tries = Tries::default();
+        let (mut subtitles, mut skipped) = (ytdlp::languages(context.subtitles), Vec::new());
         loop {
             let permit = context.network.acquire(context.rank, 1).await;
             let gate = Gate::open(&self.settings.reach).await?;
             let page = self.page(program, wanted.item, wanted.url, gate.as_ref(), context);
-            let path = self.download(&page, gate.as_ref(), &folder, context, &mut room).await;
+            let wish = self.wish(&folder, subtitles.as_deref());
+            let path = self.download(&page, gate.as_ref(), &wish, context, &mut room).await;
             drop(permit);
             match path {
                 Err(Stop::Short(bytes)) => {
                     // The files go with the space they filled, so that nothing lies there unaccounted.
                     clear(&folder).await?;
                     room.reserve(bytes).await?;
+                }
+                // It has tried them several times; the film is what was asked for.
+                Err(Stop::Failed(failure)) if subtitles.is_some() && ytdlp::is_of_subtitles(&failure) => {
+                    skipped.push(format!("subtitles are left out: {}", failure.what));
+                    subtitles = None;
                 }
                 Err(Stop::Failed(failure)) => {
                     if failure.class != Class::Stopped {
@@ -122,8 +132,8 @@ impl Pages {
                     tries.again(failure, None, &self.settings, context).await?;
                 }
                 Ok(path) => {
-                    let finished = finish(path, &folder, wanted).await?;
-                    return Ok(fetched(finished, wanted, room, context));
+                    let finished = finish(path, &folder, wanted, skipped).await?;
+                    return Ok(fetched(finished, wanted, &folder, room, context));
                 }
             }
         }
@@ -133,20 +143,17 @@ impl Pages {
         &self,
         page: &Page<'_>,
         gate: Option<&Gate>,
-        folder: &Path,
+        wish: &Wish<'_>,
         context: &FetchContext<'_>,
         room: &mut Room<'_>,
     ) -> Result<PathBuf, Stop> {
-        let settings = &self.settings;
-        let wish = Wish {
-            format: &settings.ytdlp_format,
-            folder,
-            max_bytes: settings.max_bytes,
-            least: (settings.min_bytes_per_second, settings.slow_window),
-        };
-        let mut short = None;
-        let download = ytdlp::download(page, &wish, |bytes, total| {
+        let (mut short, mut too_large) = (None, None);
+        let download = ytdlp::download(page, wish, |bytes, total| {
             (context.report)(What::Downloading { bytes, total });
+            too_large = room.check(bytes.max(total.unwrap_or_default())).err();
+            if too_large.is_some() {
+                return false;
+            }
             let needed = bytes.saturating_mul(2).min(room.most());
             let more = needed.max(room.bytes() + GUESS).min(room.most());
             let fits = needed <= room.bytes() || room.try_reserve(more) == Ok(true);
@@ -156,7 +163,22 @@ impl Pages {
             fits
         });
         let path = gated(gate, download).await;
-        path.map_err(|failure| short.map_or(Stop::Failed(failure), Stop::Short))
+        path.map_err(|failure| match (too_large, short) {
+            (Some(failure), _) => Stop::Failed(failure),
+            (None, Some(bytes)) => Stop::Short(bytes),
+            (None, None) => Stop::Failed(failure),
+        })
+    }
+
+    fn wish<'a>(&'a self, folder: &'a Path, subtitles: Option<&'a str>) -> Wish<'a> {
+        let settings = &self.settings;
+        Wish {
+            format: &settings.ytdlp_format,
+            folder,
+            subtitles,
+            max_bytes: settings.max_bytes,
+            least: (settings.min_bytes_per_second, settings.slow_window),
+        }
     }
 
     fn page<'a>(
@@ -174,8 +196,9 @@ impl Pages {
     }
 
     /// A folder for this very video. yt-dlp would go on with whatever part it finds, also of another one.
-    async fn folder(&self, wanted: &Wanted<'_>, folder: &Path) -> Result<PathBuf, Failure> {
-        let unique = format!("{}\n{}\n{}", wanted.key, wanted.id, self.settings.ytdlp_format);
+    async fn folder(&self, wanted: &Wanted<'_>, subtitles: &Languages, folder: &Path) -> Result<PathBuf, Failure> {
+        let languages = ytdlp::languages(subtitles);
+        let unique = format!("{}\n{}\n{}\n{languages:?}", wanted.key, wanted.id, self.settings.ytdlp_format);
         let name = format!("page-{}", id::short_digest(unique.as_bytes()));
         let (own, folder) = (folder.join(&name), folder.to_path_buf());
         let made = own.clone();
@@ -231,8 +254,8 @@ async fn clear(folder: &Path) -> Result<(), Failure> {
     .await
 }
 
-/// Looks at what yt-dlp brought, hashes it and gives it its name.
-async fn finish(path: PathBuf, folder: &Path, wanted: &Wanted<'_>) -> Result<Finished, Failure> {
+/// Looks at what yt-dlp brought, hashes it and gives it its name. `skipped` is what it could not bring.
+async fn finish(path: PathBuf, folder: &Path, wanted: &Wanted<'_>, skipped: Vec<String>) -> Result<Finished, Failure> {
     let reading = format!("could not read `{}`", path.display());
     let opened = path.clone();
     let (file, bytes, head) = blocking_or(&reading, move || {
@@ -249,14 +272,27 @@ async fn finish(path: PathBuf, folder: &Path, wanted: &Wanted<'_>) -> Result<Fin
     let sha256 = hash::of_file(&Arc::new(file), bytes).await.map_err(|error| Failure::io(&reading, &error))?;
     let mark = Mark { size: Some(bytes), sha256: Some(sha256.clone()), ..Mark::new(wanted.key) };
     let own = folder.to_path_buf();
-    let path = blocking_or(&writing(folder), move || mark.finish(&own, &path)).await?;
+    let finish = move || {
+        let mut beside = beside::look(&path);
+        beside.skipped.extend(skipped);
+        beside.save(&own)?;
+        mark.finish(&own, &path)
+    };
+    let path = blocking_or(&writing(folder), finish).await?;
     Ok(Finished { path, bytes, sha256 })
 }
 
-fn fetched(finished: Finished, wanted: &Wanted<'_>, room: Room<'_>, context: &FetchContext<'_>) -> Fetched {
+fn fetched(
+    finished: Finished,
+    wanted: &Wanted<'_>,
+    folder: &Path,
+    room: Room<'_>,
+    context: &FetchContext<'_>,
+) -> Fetched {
     let Finished { path, bytes, sha256 } = finished;
     (context.report)(What::Downloaded { bytes });
+    let beside = Some(Beside::load(folder));
     let record =
         Record { key: wanted.key.to_owned(), etag: None, last_modified: None, bytes: Some(bytes), modified: None };
-    Fetched { path, bytes, sha256, record, temporary: true, serial: None, room: room.finish(bytes) }
+    Fetched { path, bytes, sha256, record, temporary: true, serial: None, seal: None, beside, room: room.finish(bytes) }
 }

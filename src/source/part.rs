@@ -246,7 +246,17 @@ impl<'a> Part<'a> {
         (self.context.report)(What::Downloading { bytes, total: Some(bytes) });
         (self.context.report)(What::Downloaded { bytes });
         let (record, serial) = (mark.record(), Some(mark.serial));
-        Ok(Fetched { path, bytes, sha256, record, temporary: true, serial, room: room.finish(bytes) })
+        Ok(Fetched {
+            path,
+            bytes,
+            sha256,
+            record,
+            temporary: true,
+            serial,
+            seal: None,
+            beside: None,
+            room: room.finish(bytes),
+        })
     }
 
     /// Gives the whole file its name.

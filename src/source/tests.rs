@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::model::failure::Class;
+use crate::plan::language::Wanted as Languages;
 
 use super::*;
 use server::{Behaviour, Server};
@@ -71,7 +72,17 @@ impl Bench {
     fn context<'a>(&'a self, report: &'a (dyn Fn(What) + Sync)) -> FetchContext<'a> {
         let rank = Rank::default();
         let (network, disk, room) = (&self.network, &self.disk, &self.room);
-        FetchContext { rank, network, disk, room, tallest: 1080, cancel: &self.cancel, report, arrival: &self.arrival }
+        FetchContext {
+            rank,
+            network,
+            disk,
+            room,
+            tallest: 1080,
+            subtitles: &Languages::None,
+            cancel: &self.cancel,
+            report,
+            arrival: &self.arrival,
+        }
     }
 
     async fn get(&self, server: &Server, path: &str) -> Result<Fetched, Failure> {
@@ -236,6 +247,50 @@ async fn busy_servers_are_asked_again() {
 }
 
 #[tokio::test]
+async fn redirects_may_be_written_as_people_do() {
+    let body = media(10_000);
+    let server = Server::start(Behaviour::good(body.clone())).await;
+    server.set(|behaviour| behaviour.script = [(302, "Location: /r\u{e9}al.mp4\r\n")].into());
+    let bench = Bench::new(settings());
+    assert_whole(&bench.get(&server, "/a.mp4").await.unwrap(), &body);
+    // To the same server, which still wants to know who asks.
+    let to: &'static str = Box::leak(format!("Location: {}\r\n", server.url("/b.mp4")).into_boxed_str());
+    server.set(|behaviour| behaviour.script = [(302, to)].into());
+    let url = server.url("/a.mp4").replace("http://", "http://ann:secret@");
+    let bench = Bench::new(settings());
+    let fetched = bench.fetch(Locator::Url(Url::parse(&url).unwrap())).await.unwrap();
+    assert_whole(&fetched, &body);
+    assert!(server.requests().last().unwrap().header("authorization").is_some());
+}
+
+#[tokio::test]
+async fn a_refused_range_of_a_file_with_bytes_is_asked_for_as_a_whole() {
+    let body = media(10_000);
+    let script = [(416, "Content-Range: bytes */10000\r\n")].into();
+    let server = Server::start(Behaviour { script, ..Behaviour::good(body.clone()) }).await;
+    assert_whole(&Bench::new(settings()).get(&server, "/a.mp4").await.unwrap(), &body);
+}
+
+#[tokio::test]
+async fn whether_a_file_changed_is_asked_of_those_who_know() {
+    let server = Server::start(Behaviour::good(media(10_000))).await;
+    let bench = Bench::new(settings());
+    let report = |what| bench.heard.lock().unwrap().push(what);
+    let context = bench.context(&report);
+    let item = Item::new(0, Locator::Url(Url::parse(&server.url("/a.mp4")).unwrap()));
+    let record = bench.get(&server, "/a.mp4").await.unwrap().record;
+    // A handler by hand that has no bytes for HEAD.
+    server.set(|behaviour| behaviour.script = [(200, "ETag: \"one\"\r\n")].into());
+    assert!(bench.sources.unchanged(&item, &record, &context).await);
+    // Where there are no validators, the size tells.
+    server.set(|behaviour| behaviour.etag = None);
+    let record = Record { etag: None, ..record };
+    assert!(bench.sources.unchanged(&item, &record, &context).await);
+    server.set(|behaviour| behaviour.body = Arc::new(media(20_000)));
+    assert!(!bench.sources.unchanged(&item, &record, &context).await);
+}
+
+#[tokio::test]
 async fn refusals_are_final_and_clear() {
     let cases = [
         (404, Class::Permanent, "was not found (404)", 1),
@@ -271,8 +326,9 @@ async fn what_is_no_video_is_told_apart() {
         assert!(failure.what.ends_with(words), "{failure}");
         bench.assert_clean();
     }
-    // Without a media extension it is a page, which is yt-dlp's.
-    let server = Server::start(Behaviour::good(b"<html></html>".to_vec())).await;
+    // Without a media extension it is a page, which is yt-dlp's, also where pages are kept compressed.
+    let script = [(200, "Content-Encoding: gzip\r\n")].into();
+    let server = Server::start(Behaviour { script, ..Behaviour::good(b"<html></html>".to_vec()) }).await;
     let failure = Bench::new(settings()).get(&server, "/watch").await.err().unwrap();
     assert_eq!(failure.class, Class::Environment);
     assert!(failure.what.starts_with("could not start yt-dlp"), "{failure}");
@@ -301,6 +357,10 @@ async fn a_dripping_server_is_given_up() {
         behaviour.pace = Some((200, Duration::from_millis(300)));
     });
     let failure = bench.get(&server, "/b.mp4").await.err().unwrap();
+    assert!(failure.what.contains("was slower than 1024 bytes/s"), "{failure}");
+    // A playlist as well as a film.
+    server.set(|behaviour| behaviour.body = Arc::new(b"#EXTM3U\n".repeat(9000)));
+    let failure = bench.get(&server, "/c.m3u8").await.err().unwrap();
     assert!(failure.what.contains("was slower than 1024 bytes/s"), "{failure}");
 }
 

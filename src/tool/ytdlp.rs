@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::model::failure::{Class, Failure};
+use crate::plan::language::{Wanted, language};
 
 use super::child::{self, ChildError, Ended, Order, Output};
 use super::ytdlp_error;
@@ -74,10 +75,33 @@ pub struct Wish<'a> {
     pub format: &'a str,
     /// An existing folder that holds nothing but earlier tries for the same video.
     pub folder: &'a Path,
+    /// The languages of subtitles to bring along, in yt-dlp's own words, if any.
+    pub subtitles: Option<&'a str>,
     /// The largest file.
     pub max_bytes: u64,
     /// The least rate, and the time over which it is measured.
     pub least: (u64, Duration),
+}
+
+/// The subtitles that are wanted, as yt-dlp is asked for them: its languages are patterns of the sites' own tags.
+pub fn languages(wanted: &Wanted) -> Option<String> {
+    match wanted {
+        Wanted::None => None,
+        // What was said in a chat is a file of gigabytes.
+        Wanted::All => Some("all,-live_chat".into()),
+        Wanted::Languages(codes) => {
+            let patterns = codes.iter().map(|code| {
+                let tag = language(code).tag;
+                if tag == *code { format!("{tag}([-_].*)?") } else { format!("({tag}|{code})([-_].*)?") }
+            });
+            Some(patterns.collect::<Vec<_>>().join(","))
+        }
+    }
+}
+
+/// Whether a download failed for nothing but its subtitles.
+pub fn is_of_subtitles(failure: &Failure) -> bool {
+    failure.what.contains("Unable to download video subtitles")
 }
 
 /// yt-dlp by preference: the one that is set, the project's own, the one in `PATH`.
@@ -176,6 +200,9 @@ pub async fn download(
         .args(["--no-mtime", "--retries", "3", "--fragment-retries", "3", "--concurrent-fragments", "4"])
         .args(["--downloader", "m3u8:native", "--merge-output-format", "mkv", "--output", "media.%(ext)s", "--format"])
         .args([wish.format, "--max-filesize", &wish.max_bytes.to_string()]);
+    if let Some(languages) = wish.subtitles {
+        order = order.args(["--write-subs", "--sub-format", "vtt/srt/ass/best", "--sub-langs", languages]);
+    }
     order.folder = Some(wish.folder.to_path_buf());
     let stop = page.cancel.child_token();
     let watch = Mutex::new(Watch::new());

@@ -356,3 +356,69 @@ fn limits_are_settings() {
     }
     assert!(published(&sandbox.path("out")).is_empty());
 }
+
+#[test]
+fn subtitles_of_a_page_come_along() {
+    let sandbox = sandbox();
+    let www = sandbox.path("www");
+    fs::create_dir(&www).unwrap();
+    fs::copy(media::clip(), www.join("clip.mp4")).unwrap();
+    sandbox.write("www/de.vtt", "WEBVTT\n\n00:01.000 --> 00:02.500\n<v Ann>Tom &amp; Jerry\n");
+    let page =
+        |track: &str| format!("<html><title>A film</title><video><source src=\"clip.mp4\">{track}</video></html>");
+    let track = |tag: &str| format!("<track kind=\"subtitles\" srclang=\"{tag}\" src=\"{tag}.vtt\">");
+    sandbox.write("www/watch.html", page(&(track("de") + &track("en"))));
+    sandbox.write("www/only.html", page(&track("de")));
+    let server = Server::start(&www);
+    let hls = |path: &str, id: &str, more: &[&str]| {
+        let url = server.url(path);
+        let arguments = ["hls", &url, "--to", "out", "--id", id, "--ladder", "240p"];
+        sandbox.forebay(arguments.into_iter().chain(more.iter().copied())).expect(0)
+    };
+    let words = |id: &str| {
+        let master = watch::master(&sandbox.path("out"), id);
+        oracle::judge(&master).unwrap();
+        let texts = watch::playlists(&master).into_iter().filter(|(name, _)| name.starts_with("subs-"));
+        texts
+            .map(|(name, playlist)| (name, fs::read_to_string(playlist.with_file_name("00000.vtt")).unwrap()))
+            .collect::<Vec<_>>()
+    };
+    hls("good/only.html", "one", &[]);
+    let [(name, text)] = &words("one")[..] else { panic!("{:?}", words("one")) };
+    assert_eq!(name, "subs-deu");
+    assert!(text.contains("00:00:01.000 --> 00:00:02.500\nTom &amp; Jerry"), "{text}");
+    // One that is not there costs nothing but itself, and none is asked for that is not wanted.
+    let run = hls("good/watch.html", "two", &[]);
+    assert!(run.stderr.contains("subtitles are left out"), "{}", run.stderr);
+    let before = server.requests().len();
+    hls("good/only.html", "three", &["--subtitles", "en"]);
+    assert!(server.requests().iter().skip(before).all(|request| !request.path.ends_with(".vtt")));
+    assert_eq!(words("three"), []);
+}
+
+#[test]
+fn a_file_that_is_replaced_while_it_is_encoded_is_not_mixed_with_the_other() {
+    let mut sandbox = sandbox();
+    let film = sandbox.copy(&media::clip(), "film.mp4");
+    sandbox.set("FOREBAY_FAULT_STOP", "planned");
+    let arguments = ["hls", "film.mp4", "--to", "out", "--ladder", "240p"];
+    let run = sandbox.start(arguments);
+    run.wait_until_stopped();
+    let other = sandbox.copy(&media::clip_of(5, "320x180"), "other.mp4");
+    fs::rename(other, &film).unwrap();
+    // Only who has lost half a second knows that it was stopped.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    run.signal(rustix::process::Signal::CONT);
+    let run = run.wait();
+    assert_eq!(run.code, Some(1), "{}", run.stderr);
+    fails_once(&run, "film", &["changed while it was encoded"]);
+    assert!(
+        published(&sandbox.path("out")).iter().all(|id| !sandbox.path("out").join(id).join("master.m3u8").exists())
+    );
+    sandbox.unset("FOREBAY_FAULT_STOP");
+    sandbox.forebay(arguments).expect(0);
+    let id = published(&sandbox.path("out")).remove(0);
+    let playlists = watch::playlists(&watch::master(&sandbox.path("out"), &id));
+    let picture = playlists.into_iter().find(|(name, _)| name.ends_with('p')).unwrap().1;
+    assert_eq!(watch::shades(&picture).len(), 125);
+}

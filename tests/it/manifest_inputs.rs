@@ -345,3 +345,100 @@ fn a_download_goes_on_with_the_segments_it_has_unless_the_manifest_changed() {
     let again = scene.run(&path).expect(0);
     assert!(again.stderr.contains("1 already done"), "{}", again.stderr);
 }
+
+/// The cues of every subtitle rendition of `id`, by the rendition's folder: begin, end and text.
+fn cues(out: &Path, id: &str) -> Vec<(String, Vec<(f64, f64, String)>)> {
+    let master = watch::master(out, id);
+    oracle::judge(&master).unwrap();
+    let seconds = |text: &str| text.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap());
+    let read = |block: &str| {
+        let (times, text) = block.trim().split_once('\n')?;
+        let (begin, end) = times.split_once(" --> ")?;
+        Some((seconds(begin), seconds(end), text.to_owned()))
+    };
+    let texts = watch::playlists(&master).into_iter().filter(|(name, _)| name.starts_with("subs-"));
+    let of = |playlist: std::path::PathBuf| {
+        let text = fs::read_to_string(playlist.with_file_name("00000.vtt")).unwrap();
+        text.split("\n\n").filter_map(read).collect()
+    };
+    texts.map(|(name, playlist)| (name, of(playlist))).collect()
+}
+
+#[track_caller]
+fn are_near(found: &[(f64, f64, String)], wanted: &[(f64, f64, &str)], what: &str) {
+    let near = |a: f64, b: f64| (a - b).abs() < 0.045;
+    let same = found.len() == wanted.len()
+        && found.iter().zip(wanted).all(|(a, b)| near(a.0, b.0) && near(a.1, b.1) && a.2 == b.2);
+    assert!(same, "{what}: {found:?} are not {wanted:?}");
+}
+
+const WORDS: [(f64, f64, &str); 2] = [(1.0, 2.5, "Tom &amp; <i>Jerry</i>"), (3.0, 5.0, "over an edge")];
+
+#[test]
+fn subtitles_of_playlists_come_along_in_time() {
+    let scene = Scene::new();
+    scene.ffmpeg("film", &format!("{CUT} list.m3u8"));
+    // Where the picture of a TS begins on its clock, in ticks.
+    let begin = watch::picture(&scene.sandbox.path("www/film/list0.ts")).start * 90_000.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some seconds")]
+    let map = format!("X-TIMESTAMP-MAP=LOCAL:00:01:00.000,MPEGTS:{}\n", begin.round() as u64);
+    let first = "00:01:01.000 --> 00:01:02.500 line:0\n<v Ann>Tom &amp; <i.loud>Jerry</i>\n";
+    let second = "00:01:03.000 --> 00:01:05.000\nover an edge\n";
+    scene.write("film/de0.vtt", format!("WEBVTT\n{map}\n{first}\n{second}"));
+    scene.write("film/de1.vtt", format!("WEBVTT\n{map}\n{second}"));
+    let plain = format!("WEBVTT\n\n{first}\n{second}").replace("00:01:0", "00:0");
+    scene.write("film/en.vtt", &plain);
+    scene.write("film/fr.vtt", "<?xml version=\"1.0\"?><tt/>");
+    let list = |names: &[&str]| {
+        let lines: String = names.iter().map(|name| format!("#EXTINF:4,\n{name}\n")).collect();
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:8\n{lines}#EXT-X-ENDLIST\n")
+    };
+    scene.write("film/de.m3u8", list(&["de0.vtt", "de1.vtt"]));
+    scene.write("film/en.m3u8", list(&["en.vtt"]));
+    scene.write("film/fr.m3u8", list(&["fr.vtt"]));
+    let text = |tag: &str, more: &str| {
+        format!(
+            "#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"{tag}\",LANGUAGE=\"{tag}\",URI=\"{tag}.m3u8\"{more}\n"
+        )
+    };
+    let texts = [text("de", ",FORCED=YES"), text("en", ""), text("fr", ""), text("it", "")].concat();
+    let variant = "#EXT-X-STREAM-INF:BANDWIDTH=900000,SUBTITLES=\"s\"\nlist.m3u8\n";
+    scene.write("film/master.m3u8", format!("#EXTM3U\n{texts}{variant}"));
+    let url = scene.server.url("good/film/master.m3u8");
+    let run = scene.sandbox.forebay(["hls", &url, "--to", "out", "--id", "v"]).expect(0);
+    let found = cues(&scene.sandbox.path("out"), "v");
+    let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["subs-deu-forced", "subs-eng"], "{}", run.stderr);
+    for (name, found) in &found {
+        are_near(found, &WORDS, name);
+    }
+    for (tag, why) in [("fr", "an XML text"), ("it", "not found")] {
+        let is_told = |line: &&str| line.contains(&format!("`{tag}` are left out")) && line.contains(why);
+        assert!(run.stderr.lines().any(|line| is_told(&line)), "{tag}: {}", run.stderr);
+    }
+    // Nobody asks for languages that are not wanted.
+    scene.sandbox.forebay(["hls", &url, "--to", "out", "--id", "w", "--subtitles", "none"]).expect(0);
+    assert_eq!(cues(&scene.sandbox.path("out"), "w"), []);
+}
+
+#[test]
+fn subtitles_of_our_own_packages_keep_their_times() {
+    let scene = Scene::new();
+    scene.write(
+        "clip.en.srt",
+        "1\n00:00:01,000 --> 00:00:02,500\nTom & <i>Jerry</i>\n\n2\n00:00:03,000 --> 00:00:05,000\nover an edge\n",
+    );
+    let film = scene.sandbox.path("www/clip.mp4");
+    let film = film.to_str().unwrap();
+    let own = scene.sandbox.path("www/own");
+    let own = own.to_str().unwrap();
+    scene.sandbox.forebay(["hls", film, "--to", own, "--id", "ts"]).expect(0);
+    scene.sandbox.forebay(["hls", film, "--to", own, "--id", "mp4", "--container", "fmp4", "--dash"]).expect(0);
+    for (id, path) in [("ts", "ts/master.m3u8"), ("mp4", "mp4/master.m3u8"), ("dash", "mp4/manifest.mpd")] {
+        let url = scene.server.url(&format!("good/own/{path}"));
+        let run = scene.sandbox.forebay(["hls", &url, "--to", "out", "--id", id]).expect(0);
+        let found = cues(&scene.sandbox.path("out"), id);
+        assert_eq!(found.len(), 1, "{id}: {}", run.stderr);
+        are_near(&found[0].1, &WORDS, id);
+    }
+}

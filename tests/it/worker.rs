@@ -238,12 +238,7 @@ fn zombie(yard: &Yard, mutant: &str) -> Result<(), String> {
         &[("FOREBAY_FAULT_MUTANT", mutant), ("FOREBAY_FAULT_STOP", "job-ended"), ("FOREBAY_NETWORK__RETRIES", "0")],
     );
     // It fails, and stops before it says so.
-    let stat = || std::fs::read_to_string(format!("/proc/{}/stat", zombie.pid())).unwrap_or_default();
-    let begun = Instant::now();
-    while !stat().contains(") T ") {
-        assert!(begun.elapsed() < PATIENCE, "it does not stop: {}", stat());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    zombie.wait_until_stopped();
     yard.ffmpeg.mode("hang");
     let mut second = yard.worker(&["--name", "second"], &[("FOREBAY_WORKER__LEASE", "1m")]);
     let begun = Instant::now();

@@ -68,6 +68,10 @@ pub struct Rendition {
     pub default: bool,
     /// Whether the player may choose it by language.
     pub autoselect: bool,
+    /// Whether it is for those who have not asked for subtitles.
+    pub forced: bool,
+    /// CHARACTERISTICS, as written.
+    pub characteristics: Option<String>,
     /// The first part of CHANNELS.
     pub channels: Option<u64>,
 }
@@ -164,6 +168,8 @@ fn rendition(line: usize, value: &str, problems: &mut Vec<Problem>) -> Rendition
         language: attributes.quoted("LANGUAGE", problems),
         default: attributes.bare("DEFAULT", problems).as_deref() == Some("YES"),
         autoselect: attributes.bare("AUTOSELECT", problems).as_deref() == Some("YES"),
+        forced: attributes.bare("FORCED", problems).as_deref() == Some("YES"),
+        characteristics: attributes.quoted("CHARACTERISTICS", problems),
         channels: channels
             .and_then(|text| decimal(text.split('/').next().unwrap_or_default()).and(integer_part(&text))),
     }

@@ -17,6 +17,8 @@ pub(super) struct Answer {
     pub(super) status: u16,
     /// First and last byte, and the size of the whole, as `Content-Range` gives them.
     pub(super) range: Option<(u64, u64, Option<u64>)>,
+    /// Whether the file has bytes, as a refused range (416) tells: `bytes */1234`.
+    pub(super) has_bytes: bool,
     /// Bytes of this body, if said.
     pub(super) length: Option<u64>,
     pub(super) etag: Option<String>,
@@ -32,6 +34,9 @@ impl Answer {
         Self {
             status: response.status().as_u16(),
             range: text(headers, &CONTENT_RANGE).and_then(|text| content_range(&text)),
+            has_bytes: text(headers, &CONTENT_RANGE)
+                .and_then(|text| text.rsplit_once('/')?.1.trim().parse::<u64>().ok())
+                .is_some_and(|size| size > 0),
             // Not `response.content_length()`, which knows nothing about answers to HEAD.
             length: text(headers, &reqwest::header::CONTENT_LENGTH).and_then(|text| text.parse().ok()),
             etag: text(headers, &ETAG),

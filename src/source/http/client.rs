@@ -134,9 +134,14 @@ fn headers(input: &Input<'_>, url: &Url, question: &Question) -> HeaderMap {
 /// Where a redirect leads.
 fn target(response: &Response, from: &Url) -> Result<Url, Trouble> {
     let refused = |what: String| Trouble::Final(Failure::permanent(format!("`{}` {what}", masked_url(from))));
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    // Many servers send letters as they are; the URL escapes them.
+    let location = response.headers().get(LOCATION).map(|value| String::from_utf8_lossy(value.as_bytes()));
     let location = location.ok_or_else(|| refused("redirects to nowhere".into()))?;
-    let to = from.join(location).map_err(|error| refused(format!("redirects to an invalid URL: {error}")))?;
+    let mut to = from.join(&location).map_err(|error| refused(format!("redirects to an invalid URL: {error}")))?;
+    if to.origin() == from.origin() && to.username().is_empty() && to.password().is_none() {
+        // Both fail only for URLs that cannot carry a user, which then have none.
+        to.set_username(from.username()).and_then(|()| to.set_password(from.password())).unwrap_or_default();
+    }
     match to.scheme() {
         "http" | "https" => Ok(to),
         scheme => Err(refused(format!("redirects to `{scheme}:`, which is refused"))),

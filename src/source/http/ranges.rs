@@ -56,7 +56,7 @@ impl Origin for Ranges<'_> {
         };
         self.set(Some(at));
         let size = mark.size.unwrap_or_default();
-        if let Some(why) = differs(&Answer::of(&response), piece, size, mark.etag.as_deref()) {
+        if let Some(why) = differs(&Answer::of(&response), piece, size, mark) {
             return Err(Trouble::Changed(format!("`{}` {why}", self.input.shown())));
         }
         Ok(Body::Http(response))
@@ -64,7 +64,7 @@ impl Origin for Ranges<'_> {
 }
 
 /// Why this answer does not continue the file we began with.
-fn differs(answer: &Answer, piece: &Range<u64>, size: u64, etag: Option<&str>) -> Option<String> {
+fn differs(answer: &Answer, piece: &Range<u64>, size: u64, mark: &Mark) -> Option<String> {
     if answer.status != 206 {
         return Some("changed, or cannot go on in the middle".into());
     }
@@ -72,7 +72,32 @@ fn differs(answer: &Answer, piece: &Range<u64>, size: u64, etag: Option<&str>) -
     if first != piece.start || last >= piece.end {
         return Some(format!("was asked for bytes from {} and sent bytes from {first}", piece.start));
     }
-    let other_etag = answer.etag.as_deref().zip(etag).is_some_and(|(now, then)| now != then);
-    (total.is_some_and(|total| total != size) || other_etag || answer.encoded)
+    let other = |now: &Option<String>, then: &Option<String>| Some(now.as_ref()? != then.as_ref()?);
+    // Who knows no `If-Range` sends a part of whatever is there now; without a tag its date tells.
+    let dates = || other(&answer.last_modified, &mark.last_modified);
+    let is_other = other(&answer.etag, &mark.etag).or_else(dates).unwrap_or(false);
+    (total.is_some_and(|total| total != size) || is_other || answer.encoded)
         .then(|| "changed while it was downloaded".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_another_version_is_noticed() {
+        let date = |day: &str| Some(format!("{day} Nov 2026"));
+        let mark = Mark { etag: None, last_modified: date("1"), ..Mark::default() };
+        let answer =
+            Answer { status: 206, range: Some((0, 9, Some(100))), last_modified: date("1"), ..Answer::default() };
+        let differs = |answer: &Answer, mark: &Mark| differs(answer, &(0..10), 100, mark);
+        assert_eq!(differs(&answer, &mark), None);
+        let later = Answer { last_modified: date("2"), ..answer.clone() };
+        assert!(differs(&later, &mark).is_some());
+        // A tag says more than a date: twin servers have the same of one and not of the other.
+        let tagged = |answer: Answer| Answer { etag: Some("\"a\"".into()), ..answer };
+        let mark = Mark { etag: Some("\"a\"".into()), ..mark };
+        assert_eq!(differs(&tagged(later), &mark), None);
+        assert!(differs(&Answer { etag: Some("\"b\"".into()), ..answer }, &mark).is_some());
+    }
 }

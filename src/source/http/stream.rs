@@ -11,7 +11,7 @@ use super::super::part::{Flow, Part};
 use super::super::room::Room;
 use super::super::tries::{Tries, Trouble};
 use super::client::{Client, Input};
-use super::{Opened, open};
+use super::{Opened, open_plain};
 
 /// Scratch space is taken in steps of this size when nobody says how large the file is.
 pub(super) const STEP: u64 = 64 * 1024 * 1024;
@@ -35,7 +35,7 @@ pub(super) async fn fetch<'a>(
     loop {
         let first = match opened.take() {
             Some(first) => first,
-            None => open(job.client, job.input, job.context, false).await?,
+            None => open_plain(job.client, job.input, job.context, false).await?,
         };
         let answer = &first.answer;
         let mark = Mark {

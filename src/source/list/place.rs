@@ -8,12 +8,23 @@ use crate::storage::open::Stores;
 
 use super::super::name;
 
-/// The address of an object as the place that holds it and the key there.
-pub fn split(address: &str) -> (&str, &str) {
-    let head = match address.split_once("://") {
+/// How much of an address names the whole store: `s3://bucket` or `name:`.
+fn head(address: &str) -> usize {
+    match address.split_once("://") {
         Some((scheme, rest)) => scheme.len() + 3 + rest.find('/').unwrap_or(rest.len()),
         None => address.find(':').map_or(0, |colon| colon + 1),
-    };
+    }
+}
+
+/// A place as the whole store and the prefix there.
+pub(in super::super) fn whole_store(place: &str) -> (&str, &str) {
+    let (store, prefix) = place.split_at(head(place));
+    (store, prefix.trim_matches('/'))
+}
+
+/// The address of an object as the place that holds it and the key there.
+pub fn split(address: &str) -> (&str, &str) {
+    let head = head(address);
     match address.rfind('/').filter(|slash| *slash >= head) {
         Some(slash) => (address.get(..slash).unwrap_or_default(), address.get(slash + 1..).unwrap_or_default()),
         None => address.split_at(head),
@@ -84,6 +95,14 @@ mod tests {
             assert_eq!(split(address), wanted, "{address}");
             assert!(wanted.1.is_empty() || object(wanted.0, wanted.1) == address, "{address}");
         }
+    }
+
+    #[test]
+    fn a_place_is_a_prefix_of_a_store() {
+        assert_eq!(whole_store("s3://bucket/a/b"), ("s3://bucket", "a/b"));
+        assert_eq!(whole_store("s3://bucket"), ("s3://bucket", ""));
+        assert_eq!(whole_store("films:a"), ("films:", "a"));
+        assert_eq!(whole_store("films:"), ("films:", ""));
     }
 
     #[test]

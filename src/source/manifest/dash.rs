@@ -4,16 +4,18 @@ use crate::format::mpd::{Presentation, Representation};
 use crate::format::playlist::attribute::short;
 use crate::format::xml;
 use crate::model::failure::Failure;
+use crate::plan::language::Wanted;
 
-use super::hls::{Look, best};
+use super::hls::{Look, MOST_TEXTS, best};
 use super::place::Place;
+use super::texts::{Words, left_out};
 use super::track::{Piece, Run, Track, Tracks, part};
 
 /// Tracks of sound that are taken, each of another language.
 const MOST_SOUNDS: usize = 16;
 
-/// Chooses a picture and all its languages, in every period.
-pub(super) fn tracks(bytes: &[u8], base: &Place, tallest: u32) -> Result<Tracks, Failure> {
+/// Chooses a picture, all its languages, and its subtitles in those that are wanted, in every period.
+pub(super) fn tracks(bytes: &[u8], base: &Place, tallest: u32, wanted: &Wanted) -> Result<Tracks, Failure> {
     let root = xml::read(bytes).map_err(|why| Failure::permanent(format!("the manifest cannot be read: {why}")))?;
     let presentation = Presentation::read(&root);
     let refused = |what: &str| Err(Failure::permanent(format!("the manifest {what}")));
@@ -30,7 +32,7 @@ pub(super) fn tracks(bytes: &[u8], base: &Place, tallest: u32) -> Result<Tracks,
         () => (),
     }
     let periods = presentation.representations.iter().map(|one| one.period + 1).max().unwrap_or_default();
-    let mut tracks = Tracks { own_sound: true, ..Tracks::default() };
+    let mut tracks = Tracks { own_sound: true, is_dash: true, ..Tracks::default() };
     let mut languages: Vec<Option<&str>> = Vec::new();
     for number in 0..periods {
         let all: Vec<&Representation> =
@@ -64,7 +66,40 @@ pub(super) fn tracks(bytes: &[u8], base: &Place, tallest: u32) -> Result<Tracks,
     for track in &tracks.all {
         track.check()?;
     }
+    texts(&mut tracks, &presentation.representations, periods, base, wanted);
     Ok(tracks)
+}
+
+/// Takes the texts of the first period that all others have too.
+fn texts(tracks: &mut Tracks, all: &[Representation], periods: usize, base: &Place, wanted: &Wanted) {
+    let texts: Vec<&Representation> = all.iter().filter(|one| one.kind == "text" && !one.special).collect();
+    let language = |one: &Representation| one.language.clone().unwrap_or_else(|| "und".into());
+    let kind = |one: &Representation| (language(one), one.forced, one.caption);
+    for first in texts.iter().filter(|one| one.period == 0 && wanted.place(&language(one)).is_some()).take(MOST_TEXTS) {
+        let of_period = |period| {
+            let alike = |one: &&&Representation| one.period == period && kind(one) == kind(first);
+            let one = if period == 0 { Some(first) } else { texts.iter().find(alike) };
+            one.ok_or_else(|| Failure::permanent(format!("period {} has none", period + 1)))
+        };
+        let brought = (0..periods).map(|period| {
+            let one = of_period(period)?;
+            match one.mime.as_deref() {
+                Some("text/vtt") => run(one, base),
+                mime => Err(Failure::permanent(format!("they are {}, not text/vtt", short(mime.unwrap_or("untyped"))))),
+            }
+        });
+        match brought.collect::<Result<Vec<Run>, Failure>>() {
+            Ok(runs) => tracks.texts.push(Words {
+                track: Track { runs, language: first.language.clone(), bandwidth: first.bandwidth },
+                language: language(first),
+                title: None,
+                default: first.main && first.forced,
+                forced: first.forced,
+                hearing_impaired: first.caption,
+            }),
+            Err(failure) => tracks.skipped.push(left_out(&language(first), &failure)),
+        }
+    }
 }
 
 /// The languages of sounds, those of the main set first.
@@ -130,7 +165,7 @@ mod tests {
         </Period></MPD>"#;
 
     fn read(text: &str) -> Result<Tracks, Failure> {
-        tracks(text.as_bytes(), &Place::Web(Url::parse("https://h/a/m.mpd").unwrap()), 720)
+        tracks(text.as_bytes(), &Place::Web(Url::parse("https://h/a/m.mpd").unwrap()), 720, &Wanted::All)
     }
 
     #[test]

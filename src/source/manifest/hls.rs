@@ -8,12 +8,17 @@ use crate::format::playlist::media::Media;
 use crate::format::playlist::{Kind, Playlist};
 use crate::model::failure::Failure;
 use crate::plan::ladder::covers;
+use crate::plan::language::Wanted;
 
 use super::place::Place;
+use super::texts::Words;
 use super::track::{Piece, Run, Track, part};
 
 /// Tracks of sound that are taken, each of another language.
 const MOST_SOUNDS: usize = 16;
+
+/// Tracks of text that are taken.
+pub(super) const MOST_TEXTS: usize = 32;
 
 /// Keys of codecs of the picture, by their beginnings (RFC 6381).
 const PICTURES: [&str; 12] = ["avc", "hvc", "hev", "dvh", "dva", "av01", "vp08", "vp09", "vp8", "vp9", "mp4v", "dav1"];
@@ -28,6 +33,8 @@ pub(super) struct Choice {
     pub(super) sounds: Vec<(String, Option<String>)>,
     /// Whether sound lies beside the picture.
     pub(super) own_sound: bool,
+    /// The tracks of text that are wanted, each with its playlist and still without segments.
+    pub(super) texts: Vec<(String, Words)>,
 }
 
 /// A picture as a manifest describes it, so that one can be chosen.
@@ -65,8 +72,8 @@ pub(super) fn whole(playlist: &Playlist) -> Result<(), Failure> {
     }
 }
 
-/// Chooses a picture and all its languages.
-pub(super) fn choose(master: &Master, tallest: u32) -> Result<Choice, Failure> {
+/// Chooses a picture, all its languages, and its subtitles in those that are wanted.
+pub(super) fn choose(master: &Master, tallest: u32, wanted: &Wanted) -> Result<Choice, Failure> {
     let pictures: Vec<&Variant> = master.variants.iter().filter(|variant| has_picture(variant)).collect();
     let found = best(pictures.iter().map(|variant| look(variant)), tallest).and_then(|at| pictures.get(at));
     let variant = found.ok_or_else(|| {
@@ -93,7 +100,29 @@ pub(super) fn choose(master: &Master, tallest: u32) -> Result<Choice, Failure> {
         bandwidth: variant.average_bandwidth.or(variant.bandwidth),
         sounds,
         own_sound,
+        texts: texts(master, variant, wanted),
     })
+}
+
+fn texts(master: &Master, variant: &Variant, wanted: &Wanted) -> Vec<(String, Words)> {
+    let in_group = |one: &&Rendition| {
+        one.kind == "SUBTITLES" && variant.subtitles.as_ref().is_some_and(|group| *group == one.group)
+    };
+    let words = |one: &Rendition| {
+        let tells_of = |what: &str| one.characteristics.as_ref().is_some_and(|all| all.contains(what));
+        let words = Words {
+            track: Track::default(),
+            language: one.language.clone().unwrap_or_else(|| "und".into()),
+            title: Some(one.name.clone()).filter(|name| !name.is_empty()),
+            default: one.default,
+            forced: one.forced,
+            // Apple's HLS authoring specification, 5.9.
+            hearing_impaired: tells_of("public.accessibility.describes-music-and-sound"),
+        };
+        Some((one.uri.clone()?, words))
+    };
+    let all = master.renditions.iter().filter(in_group).filter_map(words);
+    all.filter(|(_, words)| wanted.place(&words.language).is_some()).take(MOST_TEXTS).collect()
 }
 
 fn look(variant: &Variant) -> Look {
@@ -190,7 +219,7 @@ mod tests {
         else {
             panic!("not a master")
         };
-        assert_eq!(choose(&master, tallest).unwrap().picture, format!("{wanted}.m3u8"));
+        assert_eq!(choose(&master, tallest, &Wanted::All).unwrap().picture, format!("{wanted}.m3u8"));
     }
 
     #[test]
@@ -209,12 +238,16 @@ mod tests {
             sound("Deutsch", "LANGUAGE=\"de\",URI=\"de.m3u8\""),
             sound("English", "LANGUAGE=\"en\",DEFAULT=YES,AUTOSELECT=YES,URI=\"en.m3u8\""),
             sound("for the blind", "LANGUAGE=\"en\",AUTOSELECT=YES,URI=\"ad.m3u8\""),
-            "#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\"\nv.m3u8\n".to_owned(),
+            sound("Deutsch", "LANGUAGE=\"de\",FORCED=YES,URI=\"de.text\"").replace("AUDIO", "SUBTITLES"),
+            sound("English", "LANGUAGE=\"en\",URI=\"en.text\"").replace("AUDIO", "SUBTITLES"),
+            "#EXT-X-STREAM-INF:BANDWIDTH=1,AUDIO=\"a\",SUBTITLES=\"a\"\nv.m3u8\n".to_owned(),
         ];
         let Kind::Master(master) = read(text.concat().as_bytes()).kind else { panic!("not a master") };
-        let choice = choose(&master, 1080).unwrap();
+        let choice = choose(&master, 1080, &Wanted::parse("de").unwrap()).unwrap();
         let sounds: Vec<_> = choice.sounds.iter().map(|(uri, _)| uri.as_str()).collect();
         assert_eq!((sounds, choice.own_sound), (vec!["en.m3u8", "de.m3u8"], false));
+        let texts: Vec<_> = choice.texts.iter().map(|(uri, words)| (uri.as_str(), words.forced)).collect();
+        assert_eq!(texts, [("de.text", true)]);
     }
 
     const LIST: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:258\n\

@@ -17,39 +17,54 @@ use super::check;
 use super::reader::Reader;
 use super::track::{Run, Tracks};
 
+/// The one file, and how its runs lie in it.
+pub(super) struct Joined {
+    pub(super) path: PathBuf,
+    pub(super) media: Media,
+    /// When the picture of each run begins, by the clock of the run.
+    pub(super) starts: Vec<f64>,
+    /// How long after the beginning of each run the next one begins, in seconds. The last has none.
+    pub(super) lengths: Vec<Option<f64>>,
+}
+
 /// One file of `files`, which has those of each track, each with as many runs.
 pub(super) async fn all(
     reader: &Reader<'_>,
     tracks: &Tracks,
     files: &[Vec<RunFile>],
     folder: &Path,
-) -> Result<PathBuf, Failure> {
+) -> Result<Joined, Failure> {
     let first = tracks.all.first().map_or(0, |track| track.runs.len());
     if tracks.all.iter().any(|track| track.runs.len() != first) {
         let what = "picture and sound have different numbers of discontinuities, so they cannot be joined";
         return Err(Failure::permanent(what));
     }
     let permit = reader.context.disk.acquire(reader.context.rank, 1).await;
-    let mut made = Vec::new();
+    let (mut made, mut starts) = (Vec::new(), Vec::new());
     for number in 0..first {
-        made.push(one_run(reader, tracks, files, number, folder).await?);
+        let (path, media, start) = one_run(reader, tracks, files, number, folder).await?;
+        made.push((path, media));
+        starts.push(start);
     }
-    let whole = match &made[..] {
-        [(only, _)] => only.clone(),
-        _ => behind_each_other(reader, &made, folder).await?,
+    let parts: Vec<Media> = made.iter().map(|(_, media)| media.clone()).collect();
+    let lengths = lengths(&parts);
+    let (path, media) = match &made[..] {
+        [only] => only.clone(),
+        _ => behind_each_other(reader, &made, (&parts, &lengths), folder).await?,
     };
     drop(permit);
-    Ok(whole)
+    Ok(Joined { path, media, starts, lengths })
 }
 
-/// Checks the files of one run and joins them. The only one of its only run stays as it is.
+/// Checks the files of one run and joins them, and tells when its picture began before. The only one of its only
+/// run stays as it is.
 async fn one_run(
     reader: &Reader<'_>,
     tracks: &Tracks,
     files: &[Vec<RunFile>],
     number: usize,
     folder: &Path,
-) -> Result<(PathBuf, Media), Failure> {
+) -> Result<(PathBuf, Media, f64), Failure> {
     let mut parts = Vec::new();
     let mut inputs = Vec::new();
     for (place, (track, files)) in tracks.all.iter().zip(files).enumerate() {
@@ -65,10 +80,12 @@ async fn one_run(
         });
         parts.push(media);
     }
+    let picture = parts.first().and_then(|media: &Media| media.video.as_ref());
+    let start = picture.map_or(0.0, |video| video.timeline.start());
     if let ([only], [media]) = (&inputs[..], &parts[..])
         && tracks.is_one_file()
     {
-        return Ok((only.path.clone(), media.clone()));
+        return Ok((only.path.clone(), media.clone(), start));
     }
     let output = folder.join(format!("run-{number}.mp4"));
     ffmpeg::encode(&reader.settings().tools.0, &mux(&inputs, &output), reader.context.cancel, |_| ()).await?;
@@ -78,21 +95,26 @@ async fn one_run(
     if media.audio.is_empty() && inputs.iter().any(|input| !input.picture) {
         return Err(Failure::permanent("joining its segments left no sound"));
     }
-    Ok((output, media))
+    Ok((output, media, start))
 }
 
 /// Puts runs behind each other that are alike.
-async fn behind_each_other(reader: &Reader<'_>, made: &[(PathBuf, Media)], folder: &Path) -> Result<PathBuf, Failure> {
-    let parts: Vec<Media> = made.iter().map(|(_, media)| media.clone()).collect();
-    alike(&parts)?;
-    let text: String = made.iter().zip(lengths(&parts)).map(|((path, _), length)| line(path, length)).collect();
+async fn behind_each_other(
+    reader: &Reader<'_>,
+    made: &[(PathBuf, Media)],
+    (parts, lengths): (&[Media], &[Option<f64>]),
+    folder: &Path,
+) -> Result<(PathBuf, Media), Failure> {
+    alike(parts)?;
+    let text: String = made.iter().zip(lengths).map(|((path, _), length)| line(path, *length)).collect();
     let (list, output) = (folder.join("runs.txt"), folder.join("whole.mp4"));
     let written = list.clone();
     let write = move || File::create(written)?.write_all(format!("ffconcat version 1.0\n{text}").as_bytes());
     blocking_or(&writing(folder), write).await?;
     ffmpeg::encode(&reader.settings().tools.0, &concat(&list, &output), reader.context.cancel, |_| ()).await?;
-    check::all_of(&parts, &probe(reader, &output).await?)?;
-    Ok(output)
+    let media = probe(reader, &output).await?;
+    check::all_of(parts, &media)?;
+    Ok((output, media))
 }
 
 /// How long after the beginning of each run the next one begins, so that picture follows picture. Sound may

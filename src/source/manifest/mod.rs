@@ -12,6 +12,7 @@ mod join;
 pub(super) mod place;
 pub(super) mod reader;
 mod room;
+mod texts;
 mod track;
 
 use std::fs::{self, File};
@@ -21,12 +22,15 @@ use std::sync::Arc;
 use crate::format::looks::{HEAD, Looks, looks};
 use crate::format::playlist::{self, Kind, Playlist};
 use crate::model::event::{Stage, What};
-use crate::model::failure::Failure;
+use crate::model::failure::{Class, Failure};
+use crate::plan::language::Wanted;
 
 use self::place::Place;
 use self::reader::Reader;
 use self::room::Budget;
+use self::texts::Words;
 use self::track::{Track, Tracks};
+use super::beside::Beside;
 use super::hash::{self, blocking_or, writing};
 use super::mark::{Finished, Mark};
 use super::room::Room;
@@ -70,7 +74,7 @@ pub(super) async fn fetch(reader: &Reader<'_>, place: &Place, folder: &Path) -> 
     let mut budget = Budget::new(room, times, settings.max_bytes, shown.clone());
     if let Some(finished) = Mark::load(&own, reader.key()).and_then(|mark| mark.finished(&own)) {
         budget.begin(Some(finished.bytes)).await?;
-        return Ok(fetched(finished, reader, budget));
+        return Ok(fetched(finished, &own, reader, budget));
     }
     budget.begin(tracks.guess()).await?;
     let mut restarts = 0;
@@ -78,7 +82,7 @@ pub(super) async fn fetch(reader: &Reader<'_>, place: &Place, folder: &Path) -> 
         let stop = match whole(reader, &tracks, &own, &mut budget).await {
             Ok(path) => {
                 let finished = finish(reader, &own, path).await?;
-                return Ok(fetched(finished, reader, budget));
+                return Ok(fetched(finished, &own, reader, budget));
             }
             Err(stop) => stop,
         };
@@ -108,23 +112,23 @@ fn named(failure: Failure, shown: &str) -> Failure {
 
 /// Reads the manifest and what it leads to, and decides what to fetch.
 async fn tracks(reader: &Reader<'_>, place: &Place) -> Result<Tracks, Failure> {
-    let tallest = reader.context.tallest;
+    let (tallest, wanted) = (reader.context.tallest, reader.context.subtitles);
     let (bytes, at) = reader.load(place, LARGEST).await?;
     let is_manifest = looks("", bytes.get(..bytes.len().min(HEAD)).unwrap_or_default());
     if !is_playlist(&bytes) {
         // Comments may be long, so that the root stands behind what is looked at.
         return match is_manifest {
-            Looks::Manifest | Looks::Text("an XML text") => dashed(bytes, at, tallest).await,
+            Looks::Manifest | Looks::Text("an XML text") => dashed(bytes, at, tallest, wanted.clone()).await,
             Looks::Text(what) => Err(Failure::permanent(format!("it answered {what}, not a manifest"))),
             Looks::Media | Looks::Image(_) => Err(Failure::permanent("what it answered is no manifest")),
         };
     }
     let playlist = read(bytes).await?;
     let Kind::Master(master) = &playlist.kind else {
-        return Ok(Tracks { all: vec![hls::track(&playlist, &at)?], own_sound: true });
+        return Ok(Tracks { all: vec![hls::track(&playlist, &at)?], own_sound: true, ..Tracks::default() });
     };
     hls::whole(&playlist)?;
-    let choice = hls::choose(master, tallest)?;
+    let choice = hls::choose(master, tallest, wanted)?;
     let mut picture = media(reader, &at, &choice.picture).await?;
     picture.bandwidth = choice.bandwidth;
     let mut all = vec![picture];
@@ -132,7 +136,17 @@ async fn tracks(reader: &Reader<'_>, place: &Place) -> Result<Tracks, Failure> {
         // That of the picture is the peak of both, so the sound counts as nothing.
         all.push(Track { language, bandwidth: Some(0), ..media(reader, &at, &uri).await? });
     }
-    Ok(Tracks { all, own_sound: choice.own_sound })
+    let mut tracks = Tracks { all, own_sound: choice.own_sound, ..Tracks::default() };
+    for (uri, words) in choice.texts {
+        match media(reader, &at, &uri).await {
+            Ok(track) => tracks.texts.push(Words { track, ..words }),
+            Err(failure) if failure.class == Class::Permanent => {
+                tracks.skipped.push(texts::left_out(words.shown(), &failure));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    Ok(tracks)
 }
 
 /// A playlist that a master playlist names.
@@ -161,8 +175,8 @@ async fn read(bytes: Vec<u8>) -> Result<Playlist, Failure> {
     blocking_or("could not read the playlist", move || Ok(playlist::read(&bytes))).await
 }
 
-async fn dashed(bytes: Vec<u8>, at: Place, tallest: u32) -> Result<Tracks, Failure> {
-    blocking_or("could not read the manifest", move || Ok(dash::tracks(&bytes, &at, tallest))).await?
+async fn dashed(bytes: Vec<u8>, at: Place, tallest: u32, wanted: Wanted) -> Result<Tracks, Failure> {
+    blocking_or("could not read the manifest", move || Ok(dash::tracks(&bytes, &at, tallest, &wanted))).await?
 }
 
 /// Fetches all tracks and makes one file of them.
@@ -173,7 +187,11 @@ async fn whole(reader: &Reader<'_>, tracks: &Tracks, folder: &Path, budget: &mut
         bring::keys(reader, track, &mut keys).await?;
         files.push(bring::track(reader, track, number, &keys, folder, budget).await?);
     }
-    Ok(join::all(reader, tracks, &files, folder).await?)
+    let joined = join::all(reader, tracks, &files, folder).await?;
+    let texts = texts::all(reader, tracks, &joined, &mut keys, folder, budget).await?;
+    let own = folder.to_path_buf();
+    blocking_or(&writing(folder), move || texts.save(&own)).await?;
+    Ok(joined.path)
 }
 
 /// A folder for exactly this work: of a manifest that has changed, nothing is gone on with.
@@ -225,11 +243,21 @@ async fn finish(reader: &Reader<'_>, folder: &Path, path: PathBuf) -> Result<Fin
     Ok(Finished { path, bytes, sha256 })
 }
 
-fn fetched(finished: Finished, reader: &Reader<'_>, budget: Budget<'_>) -> Fetched {
+fn fetched(finished: Finished, folder: &Path, reader: &Reader<'_>, budget: Budget<'_>) -> Fetched {
     let Finished { path, bytes, sha256 } = finished;
     (reader.context.report)(What::Downloaded { bytes });
-    let key = reader.key().to_owned();
+    let (key, beside) = (reader.key().to_owned(), Some(Beside::load(folder)));
     // The address may stay the same when the segments are others, and the other way round: no server can be asked.
     let record = Record { key, etag: None, last_modified: None, bytes: Some(bytes), modified: None };
-    Fetched { path, bytes, sha256, record, temporary: true, serial: None, room: budget.finish(bytes) }
+    Fetched {
+        path,
+        bytes,
+        sha256,
+        record,
+        temporary: true,
+        serial: None,
+        seal: None,
+        beside,
+        room: budget.finish(bytes),
+    }
 }

@@ -94,10 +94,11 @@ impl<'a> Reader<'a> {
 
     async fn load_once(&self, place: &Place, most: usize) -> Result<(Vec<u8>, Place), Trouble> {
         let mut other = self.ask(place, None, true).await?;
-        let mut watch = Pace::new(self.settings(), 1);
+        let mut watch = Pace::new(self.settings(), self.settings().least_in_window());
         let mut bytes = Vec::new();
         while let Some(piece) = watch.next(&mut other.body).await? {
             bytes.extend_from_slice(&piece);
+            watch.check(&other.body)?;
             if bytes.len() > most {
                 let what = format!("`{}` is larger than {most} bytes", self.shown(place));
                 return Err(Trouble::Final(Failure::permanent(what)));
@@ -243,6 +244,12 @@ impl<'a> Reader<'a> {
             if half.came > self.settings().max_bytes {
                 let what = format!("`{}` has more bytes than {}", self.shown(place), self.settings().max_bytes);
                 return Err(Trouble::Final(Failure::permanent(what + ", which are allowed")));
+            }
+            let room = self.context.room.stats().capacity;
+            if half.came > room {
+                let shown = self.shown(place);
+                let failure = Failure::environment(format!("`{shown}` needs more scratch space than {room} bytes"));
+                return Err(Trouble::Final(failure.hint("allow more scratch space")));
             }
             outcome?;
             if is_last {

@@ -8,6 +8,7 @@ use crate::format::playlist::media;
 use crate::model::failure::Failure;
 
 use super::place::Place;
+use super::texts::Words;
 
 /// Pieces of one track; a day in segments of a second has 86,400.
 const MOST_PIECES: usize = 200_000;
@@ -53,6 +54,12 @@ pub(super) struct Tracks {
     pub(super) all: Vec<Track>,
     /// Whether what lies beside the picture in its own segments is the sound of the source, or one of its tracks.
     pub(super) own_sound: bool,
+    /// The tracks of text that are wanted.
+    pub(super) texts: Vec<Words>,
+    /// What is left out of them, each with the reason.
+    pub(super) skipped: Vec<String>,
+    /// Whether times count from the beginning of a period, as in DASH.
+    pub(super) is_dash: bool,
 }
 
 impl Track {
@@ -92,12 +99,15 @@ impl Tracks {
     /// A name for exactly this work, whatever signs its URLs today.
     pub(super) fn digest(&self) -> String {
         let mut digest = Sha256::new();
-        for (number, track) in self.all.iter().enumerate() {
+        for (number, track) in self.all.iter().chain(self.texts.iter().map(|words| &words.track)).enumerate() {
             digest.update(format!("track {number} {:?} {}\n", track.language, self.own_sound));
             for (run, Piece { place, range, key, seconds }) in track.pieces() {
                 let key = key.as_ref().map(|(place, iv)| (place.stable(), iv));
                 digest.update(format!("{run} {} {range:?} {key:?} {seconds:?}\n", place.stable()));
             }
+        }
+        for words in &self.texts {
+            digest.update(words.told());
         }
         let mut name = hex::encode(digest.finalize());
         name.truncate(16);

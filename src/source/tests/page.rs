@@ -68,6 +68,39 @@ async fn what_ytdlp_brings_is_looked_at() {
 }
 
 #[tokio::test]
+async fn a_page_that_can_never_fit_is_refused() {
+    let moved = r#"echo frames > media.mkv; echo 'F "media.mkv"'"#;
+    let told = r#"echo 'V {"id":"7","extractor_key":"Site","filesize":300000000}'"#;
+    let silent = r#"echo 'V {"id":"7","extractor_key":"Site"}'"#;
+    let progress = r#"echo 'P {"filename":"m","downloaded_bytes":300000000,"status":"downloading"}'; sleep 5"#;
+    let server = Server::start(Behaviour::good(b"<html></html>".to_vec())).await;
+    for (found, download) in [(told, moved), (silent, progress)] {
+        let mut bench = Bench::new(settings());
+        let ytdlp = play_ytdlp(&bench, found, download);
+        bench.sources =
+            Sources::new(SourceSettings { ytdlp, ..settings() }, crate::storage::open::Stores::bare()).unwrap();
+        bench.room = Lane::new(20_000_000);
+        let failure = bench.get(&server, "/watch").await.err().unwrap();
+        assert!(failure.what.contains("needs 300000000 bytes of scratch space"), "{failure}");
+        assert_eq!((bench.network.stats().taken, bench.room.stats().taken), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_page_may_have_the_name_of_a_film() {
+    let server = Server::start(Behaviour::good(b"<html></html>".to_vec())).await;
+    let mut bench = Bench::new(settings());
+    let ytdlp = play_ytdlp(&bench, "exit 1", "echo frames > media.mkv; echo 'F \"media.mkv\"'");
+    bench.sources = Sources::new(SourceSettings { ytdlp, ..settings() }, crate::storage::open::Stores::bare()).unwrap();
+    let fetched = bench.get(&server, "/wiki/File:Clip.webm").await.unwrap();
+    assert_eq!(std::fs::read(&fetched.path).unwrap(), b"frames\n");
+    // One that yt-dlp finds nothing on either is what it was taken for.
+    play_ytdlp(&bench, "exit 1", "echo 'ERROR: Unsupported URL' >&2; exit 1");
+    let failure = bench.get(&server, "/wiki/File:Other.webm").await.err().unwrap();
+    assert!(failure.what.ends_with("answered an HTML page, not a video"), "{failure}");
+}
+
+#[tokio::test]
 async fn a_page_that_outgrows_its_room_waits_for_more() {
     let one = r#"echo 'V {"id":"7","extractor_key":"Site","filesize":1000}'"#;
     let download = r#"echo 'P {"filename":"m","downloaded_bytes":400000000,"status":"downloading"}'

@@ -174,6 +174,16 @@ impl Running {
         self.child.id()
     }
 
+    /// Waits until it was stopped, as by SIGSTOP.
+    pub(crate) fn wait_until_stopped(&self) {
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap_or_default();
+        let begun = Instant::now();
+        while !stat().contains(") T ") {
+            assert!(begun.elapsed() < Duration::from_mins(1), "it does not stop: {}", stat());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).unwrap();
         kill_process(pid, signal).unwrap();
