@@ -32,7 +32,7 @@ use crate::storage::store::Store;
 
 use super::Context;
 use super::chunk::Part;
-use super::done::Source;
+use super::done::{self, Source};
 use super::hls::fetch_context;
 use super::publish;
 use super::work::Work;
@@ -180,7 +180,19 @@ pub(super) fn digest(media: &Media, plan: &HlsPlan) -> String {
 
 /// Notes at the destination what came of a part, all of whose objects are stored.
 pub(super) async fn note(work: &Work<'_>, part: Part, chunk: &journal::Chunk) -> Result<(), Failure> {
-    write(&work.cx.storage, &work.target().place, &format!("{}.json", part.name()), chunk).await
+    let (store, place) = (&work.cx.storage, &work.target().place);
+    let name = format!("{}.json", part.name());
+    write(store, place, &name, chunk).await?;
+    let is_over = work.guest && load(store, place).await?.is_none();
+    if !is_over || done::pointer(work.id, store).await?.as_deref() == Some(work.target().generation.as_str()) {
+        return Ok(());
+    }
+    // The film failed meanwhile, and whoever cleared away did not find this yet.
+    let objects = chunk.objects.iter().map(|object| format!("{place}/{}", object.name));
+    for key in objects.chain([format!("{place}/{FOLDER}/{name}")]) {
+        store.delete(&key).await?;
+    }
+    Ok(())
 }
 
 /// What came of the parts of the generation at `place`, as far as workers have noted it there.

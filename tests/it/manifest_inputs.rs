@@ -346,6 +346,23 @@ fn a_download_goes_on_with_the_segments_it_has_unless_the_manifest_changed() {
     assert!(again.stderr.contains("1 already done"), "{}", again.stderr);
 }
 
+#[test]
+fn addresses_whose_signature_runs_out_are_asked_for_anew() {
+    let scene = Scene::new();
+    scene.ffmpeg("hls", &format!("{CUT} list.m3u8"));
+    let list = scene.read("hls/list.m3u8");
+    scene.write("hls/signed.m3u8", list.replace(".ts", ".ts?X-Amz-Signature=SIGNATURE"));
+    scene.write("hls/other.m3u8", list.replace(".ts", ".ts?X-Amz-Signature=none"));
+    scene.all_are_the_clip(&["expires/hls/signed.m3u8"]);
+    assert!(scene.server.count("expires/hls/signed.m3u8") > 1);
+    // Each segment came once, but for those that were refused.
+    let segments = scene.server.requests().into_iter().filter(|one| one.path.contains(".ts?X-Amz")).count();
+    assert!(segments <= 4 + 2 * 4, "{segments}");
+    // Where reading it again does not help, that is the end.
+    let run = scene.run(&["expires/hls/other.m3u8".to_owned()]).expect(1);
+    fails_once(&run, "other.m3u8", &["refuses access (403)"]);
+}
+
 /// The cues of every subtitle rendition of `id`, by the rendition's folder: begin, end and text.
 fn cues(out: &Path, id: &str) -> Vec<(String, Vec<(f64, f64, String)>)> {
     let master = watch::master(out, id);

@@ -297,6 +297,7 @@ impl From<Trouble> for Stop {
     fn from(trouble: Trouble) -> Self {
         match trouble {
             Trouble::Changed(why) => Self::Changed(why),
+            Trouble::Refused(failure) => Self::Refused(failure),
             trouble => Self::Failed(trouble.into()),
         }
     }

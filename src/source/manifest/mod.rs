@@ -51,6 +51,8 @@ enum Stop {
     Short(u64),
     /// The files on the server are not those we began with.
     Changed(String),
+    /// The server does not give us a file, or does not any more.
+    Refused(Failure),
     Failed(Failure),
 }
 
@@ -64,10 +66,7 @@ impl From<Failure> for Stop {
 pub(super) async fn fetch(reader: &Reader<'_>, place: &Place, folder: &Path) -> Result<Fetched, Failure> {
     let shown = reader.shown(place);
     let mut tracks = tracks(reader, place).await.map_err(|failure| named(failure, &shown))?;
-    for track in &mut tracks.all {
-        bring::divide(reader, track).await?;
-    }
-    let own = own_folder(folder, &tracks).await?;
+    let mut own = own_folder(folder, &tracks).await?;
     let settings = reader.settings();
     let times = if tracks.is_one_file() { 1 } else { 2 };
     let room = Room::new(reader.context, settings.max_bytes.saturating_mul(times), shown.clone());
@@ -77,7 +76,7 @@ pub(super) async fn fetch(reader: &Reader<'_>, place: &Place, folder: &Path) -> 
         return Ok(fetched(finished, &own, reader, budget));
     }
     budget.begin(tracks.guess()).await?;
-    let mut restarts = 0;
+    let (mut restarts, mut came) = (0, 0);
     loop {
         let stop = match whole(reader, &tracks, &own, &mut budget).await {
             Ok(path) => {
@@ -96,7 +95,20 @@ pub(super) async fn fetch(reader: &Reader<'_>, place: &Place, folder: &Path) -> 
                 tracks.guess()
             }
             Stop::Changed(why) => return Err(Failure::temporary(format!("{why}, again and again"))),
-            Stop::Failed(failure) => return Err(named(failure, &shown)),
+            Stop::Refused(failure) if reader.came() > came => {
+                // What signs its addresses runs out on the way: read again, it has new ones.
+                came = reader.came();
+                let why = format!("{}; reading the manifest again", failure.what);
+                (reader.context.report)(What::Retrying { stage: Stage::Download, why, wait: 0.0 });
+                tracks = self::tracks(reader, place).await.map_err(|failure| named(failure, &shown))?;
+                let now = own_folder(folder, &tracks).await?;
+                if now == own {
+                    continue;
+                }
+                own = now;
+                tracks.guess()
+            }
+            Stop::Refused(failure) | Stop::Failed(failure) => return Err(named(failure, &shown)),
         };
         clear(&own).await?;
         reader.forget();
@@ -110,8 +122,16 @@ fn named(failure: Failure, shown: &str) -> Failure {
     Failure { what, ..failure }
 }
 
-/// Reads the manifest and what it leads to, and decides what to fetch.
+/// Reads the manifest and what it leads to, and decides what to fetch, in which pieces.
 async fn tracks(reader: &Reader<'_>, place: &Place) -> Result<Tracks, Failure> {
+    let mut tracks = chosen(reader, place).await?;
+    for track in &mut tracks.all {
+        bring::divide(reader, track).await?;
+    }
+    Ok(tracks)
+}
+
+async fn chosen(reader: &Reader<'_>, place: &Place) -> Result<Tracks, Failure> {
     let (tallest, wanted) = (reader.context.tallest, reader.context.subtitles);
     let (bytes, at) = reader.load(place, LARGEST).await?;
     let is_manifest = looks("", bytes.get(..bytes.len().min(HEAD)).unwrap_or_default());
@@ -182,13 +202,15 @@ async fn dashed(bytes: Vec<u8>, at: Place, tallest: u32, wanted: Wanted) -> Resu
 /// Fetches all tracks and makes one file of them.
 async fn whole(reader: &Reader<'_>, tracks: &Tracks, folder: &Path, budget: &mut Budget<'_>) -> Result<PathBuf, Stop> {
     let mut keys = bring::Keys::new();
+    // They are small, and their addresses may not last as long as the film.
+    let texts = texts::bring(reader, tracks, &mut keys, folder, budget).await?;
     let mut files = Vec::new();
     for (number, track) in tracks.all.iter().enumerate() {
         bring::keys(reader, track, &mut keys).await?;
         files.push(bring::track(reader, track, number, &keys, folder, budget).await?);
     }
     let joined = join::all(reader, tracks, &files, folder).await?;
-    let texts = texts::all(reader, tracks, &joined, &mut keys, folder, budget).await?;
+    let texts = texts::all(tracks, &joined, texts, folder).await?;
     let own = folder.to_path_buf();
     blocking_or(&writing(folder), move || texts.save(&own)).await?;
     Ok(joined.path)

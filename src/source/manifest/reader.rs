@@ -309,6 +309,11 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Bytes that came so far.
+    pub(super) fn came(&self) -> u64 {
+        self.came.load(Ordering::Relaxed)
+    }
+
     /// Begins to count anew.
     pub(super) fn forget(&self) {
         self.came.store(0, Ordering::Relaxed);

@@ -55,25 +55,47 @@ impl Words {
     }
 }
 
+/// What came of one track of text: the files of its runs, or why it is left out.
+pub(super) type Brought = Result<Vec<RunFile>, Failure>;
+
 /// Fetches all texts. One that cannot be had is left out with a word: a film without it is better than none.
-pub(super) async fn all(
+pub(super) async fn bring(
     reader: &Reader<'_>,
     tracks: &Tracks,
-    joined: &Joined,
     keys: &mut Keys,
     folder: &Path,
     budget: &mut Budget<'_>,
-) -> Result<Beside, Stop> {
-    let mut beside = Beside { files: Vec::new(), skipped: tracks.skipped.clone() };
+) -> Result<Vec<Brought>, Stop> {
+    let mut all = Vec::new();
     for (number, words) in tracks.texts.iter().enumerate() {
         let brought = async {
-            let clock = Clock::new(tracks, words, joined)?;
             bring::keys(reader, &words.track, keys).await?;
-            let number = tracks.all.len() + number;
-            let files = bring::track(reader, &words.track, number, keys, folder, budget).await?;
-            Ok(written(files, clock, folder.join(format!("texts-{number}.vtt"))).await?)
+            bring::track(reader, &words.track, tracks.all.len() + number, keys, folder, budget).await
         };
-        match brought.await {
+        all.push(match brought.await {
+            Ok(files) => Ok(files),
+            Err(Stop::Refused(failure)) => Err(failure),
+            Err(Stop::Failed(failure)) if failure.class == Class::Permanent => Err(failure),
+            Err(stop) => return Err(stop),
+        });
+    }
+    Ok(all)
+}
+
+/// Makes one file of each text, in the time of the whole.
+pub(super) async fn all(
+    tracks: &Tracks,
+    joined: &Joined,
+    brought: Vec<Brought>,
+    folder: &Path,
+) -> Result<Beside, Failure> {
+    let mut beside = Beside { files: Vec::new(), skipped: tracks.skipped.clone() };
+    for (number, (words, brought)) in tracks.texts.iter().zip(brought).enumerate() {
+        let made = async {
+            let clock = Clock::new(tracks, words, joined)?;
+            written(brought?, clock, folder.join(format!("texts-{number}.vtt"))).await
+        };
+        match made.await {
             Ok((path, sha256)) => beside.files.push(Sidecar {
                 path,
                 shown: words.shown().to_owned(),
@@ -81,10 +103,10 @@ pub(super) async fn all(
                 sha256,
                 text: words.text(beside.files.len()),
             }),
-            Err(Stop::Failed(failure)) if failure.class == Class::Permanent => {
+            Err(failure) if failure.class == Class::Permanent => {
                 beside.skipped.push(left_out(words.shown(), &failure));
             }
-            Err(stop) => return Err(stop),
+            Err(failure) => return Err(failure),
         }
     }
     Ok(beside)
