@@ -9,6 +9,9 @@ use super::xml::Element;
 /// Segments of one manifest; more are hostile.
 const SEGMENTS: usize = 200_000;
 
+/// Faults of one manifest that are told.
+const FAULTS: usize = 200;
+
 /// Representations of one manifest.
 const REPRESENTATIONS: usize = 200;
 
@@ -184,7 +187,9 @@ impl Presentation {
                         found.cut = true;
                         return found;
                     }
-                    found.representation(&scope.within(representation), (index, number));
+                    if !found.cut {
+                        found.representation(&scope.within(representation), (index, number));
+                    }
                 }
             }
         }
@@ -246,6 +251,13 @@ impl Presentation {
         self.representations.push(representation);
     }
 
+    /// Notes what is wrong, as long as a person would read it.
+    fn fault(&mut self, rule: &'static str, what: String) {
+        if self.faults.len() < FAULTS {
+            self.faults.push((rule, what));
+        }
+    }
+
     fn room(&self, taken: usize) -> bool {
         self.segments + taken < SEGMENTS
     }
@@ -302,14 +314,14 @@ impl Presentation {
         let all: Vec<&Element> = timeline.all("S").collect();
         for (index, step) in all.iter().enumerate() {
             let Some(length) = step.number("d").filter(|&length| length > 0) else {
-                self.faults.push(("R57", format!("a step in the timeline of {} has no length", short(id))));
+                self.fault("R57", format!("a step in the timeline of {} has no length", short(id)));
                 continue;
             };
             let start = step.number("t").unwrap_or(now);
             if start != now && !steps.is_empty() && start.abs_diff(now) > timescale / 1000 {
                 let what = if start > now { "a gap" } else { "an overlap" };
                 let off = float(start.abs_diff(now)) / float(timescale);
-                self.faults.push(("R57", format!("the timeline of {} has {what} of {off:.3} s", short(id))));
+                self.fault("R57", format!("the timeline of {} has {what} of {off:.3} s", short(id)));
             }
             now = start;
             let repeats = match step.get("r").and_then(|value| value.trim().parse::<i64>().ok()) {

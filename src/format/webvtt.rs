@@ -39,13 +39,15 @@ const TICKS: f64 = 90_000.0;
 
 /// All cues of a file, in order of time, moved by `-start` and cut to `0..seconds`.
 pub fn cues(file: &str, start: f64, seconds: f64, spelling: Spelling) -> Vec<Cue> {
-    let mut cues = blocks(file);
+    let mut cues = blocks(file, spelling);
     for cue in &mut cues {
         cue.start = (cue.start - start).max(0.0);
         cue.end = (cue.end - start).min(seconds);
         cue.text = cue.text.lines().map(|line| spelling.line(line)).collect::<Vec<_>>().join("\n").trim_end().into();
     }
-    cues.retain(|cue| cue.start < cue.end && !cue.text.is_empty());
+    cues.retain(|cue| {
+        cue.start < cue.end && !cue.text.is_empty() && !(spelling == Spelling::Converted && is_drawing(&cue.text))
+    });
     cues.sort_by(|a, b| a.start.total_cmp(&b.start));
     cues
 }
@@ -55,7 +57,7 @@ pub fn read(file: &str) -> Option<(Option<TimestampMap>, Vec<Cue>)> {
     let text = file.strip_prefix('\u{feff}').unwrap_or(file).strip_prefix("WEBVTT")?;
     let mut head = text.lines().skip(1).take_while(|line| !line.trim().is_empty() && !line.contains("-->"));
     let map = head.find_map(|line| line.trim().strip_prefix("X-TIMESTAMP-MAP="));
-    Some((map.and_then(timestamp_map), blocks(text)))
+    Some((map.and_then(timestamp_map), blocks(text, Spelling::WebVtt)))
 }
 
 fn timestamp_map(text: &str) -> Option<TimestampMap> {
@@ -87,9 +89,27 @@ fn list<'a>(mut text: String, cues: impl Iterator<Item = &'a Cue>) -> String {
     text
 }
 
-/// All cues of a file, as they are written.
-fn blocks(file: &str) -> Vec<Cue> {
-    file.replace("\r\n", "\n").replace('\r', "\n").split("\n\n").filter_map(cue).collect()
+/// All cues of a file, as they are written. What ffmpeg converts may have empty lines in a cue.
+fn blocks(file: &str, spelling: Spelling) -> Vec<Cue> {
+    let file = file.replace("\r\n", "\n").replace('\r', "\n");
+    let mut cues: Vec<Cue> = Vec::new();
+    for block in file.split("\n\n") {
+        match (cue(block), cues.last_mut()) {
+            (Some(cue), _) => cues.push(cue),
+            (None, Some(before)) if spelling == Spelling::Converted => {
+                let text = format!("{}\n{}", before.text, block.trim_matches('\n'));
+                text.trim_matches('\n').clone_into(&mut before.text);
+            }
+            (None, _) => {}
+        }
+    }
+    cues
+}
+
+/// Whether a text is a drawing of `SubStation` Alpha: `m 0 0 l 100 0 100 100`.
+fn is_drawing(text: &str) -> bool {
+    let is_step = |word: &str| matches!(word, "m" | "n" | "l" | "b" | "s" | "p" | "c") || word.parse::<f64>().is_ok();
+    text.starts_with("m ") && text.split_whitespace().all(is_step)
 }
 
 /// A block of lines, if there is a line of times in it; what stands before is its name.
@@ -189,6 +209,15 @@ mod tests {
     #[test]
     fn text_is_no_markup_but_for_a_few_tags() {
         assert_eq!(marked_up("1 < 2 & <i>3</i> <x> &amp;"), "1 &lt; 2 &amp; <i>3</i> &lt;x&gt; &amp;amp;");
+    }
+
+    #[test]
+    fn empty_lines_of_a_converted_cue_are_left_out_and_drawings_too() {
+        let file = "WEBVTT\n\n00:01.000 --> 00:02.000\nFirst\n\nafter a blank\n\n00:03.000 --> 00:04.000\n\nleading\n\n\
+                    00:05.000 --> 00:06.000\nm 0 0 l 100 0 -10.5 100\n";
+        let texts = |spelling| cues(file, 0.0, 60.0, spelling).into_iter().map(|cue| cue.text).collect::<Vec<_>>();
+        assert_eq!(texts(Spelling::Converted), ["First\nafter a blank", "leading"]);
+        assert_eq!(texts(Spelling::WebVtt), ["First", "m 0 0 l 100 0 -10.5 100"]);
     }
 
     #[test]

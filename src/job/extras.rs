@@ -22,6 +22,7 @@ pub(super) fn of(
     let extras = [
         (!chapters.is_empty(), "chapters"),
         (texts, "escaped texts"),
+        (texts, "texts with empty lines"),
         (texts && is_vtt, "tags of WebVTT"),
         (dash, "texts for DASH"),
         (alone, "one program"),

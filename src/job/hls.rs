@@ -146,7 +146,7 @@ enum Detour {
     /// The item failed.
     Failed(Failure),
     /// The source that came in the end is not the one that was coming.
-    Changed(Fetched),
+    Changed(Box<Fetched>),
 }
 
 impl From<Failure> for Detour {
@@ -170,7 +170,7 @@ impl Job<'_> {
                 match Box::pin(self.overlapped(fetching, head, arrival)).await {
                     Ok(outcome) => return Ok(outcome),
                     Err(Detour::Failed(failure)) => return Err(failure),
-                    Err(Detour::Changed(fetched)) => fetched,
+                    Err(Detour::Changed(fetched)) => *fetched,
                 }
             }
         };
@@ -238,7 +238,7 @@ impl Job<'_> {
             let fetched = fetching.await?;
             fault::point("fetched");
             if fetched.serial != work.serial {
-                return Err(Detour::Changed(fetched));
+                return Err(Detour::Changed(Box::new(fetched)));
             }
             // So may the pictures that show whether they are made of fields.
             let mut video = work.media.video.clone();
@@ -246,7 +246,7 @@ impl Job<'_> {
                 probe::find_fields(&fetched.path, video, &self.cx.ffmpeg, &self.cx.cancel).await?;
             }
             if video != work.media.video {
-                return Err(Detour::Changed(fetched));
+                return Err(Detour::Changed(Box::new(fetched)));
             }
             // The titles may lie where nothing was yet.
             let (ffprobe, limits) = (&self.cx.ffmpeg.ffprobe, &self.settings.limits);

@@ -259,6 +259,8 @@ pub struct Timeline {
     pub spans: Vec<(u64, u64)>,
     /// End of the last packet.
     pub end: f64,
+    /// Packets that have no time, of which `times` knows nothing.
+    pub untimed: u64,
 }
 
 impl Timeline {

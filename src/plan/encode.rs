@@ -21,18 +21,21 @@ pub const DEMUXERS: &str = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mp
                             rm,dv,nut,h264,hevc,m4v,gif,apng,wtv,mpegtsraw,ivf,obu,yuv4mpegpipe,\
                             mp3,wav,w64,flac,aac,ac3,eac3,aiff,caf,amr";
 
-/// The decoders a source may need, and no exotic ones: each is a parser of hostile bytes.
+/// The decoders a source may need, and no exotic ones: each is a parser of hostile bytes. The last are opened
+/// for subtitles that are left out: without them ffprobe refuses the whole file.
 pub const DECODERS: &str = "h264,hevc,vp8,vp9,libvpx,libvpx-vp9,av1,libdav1d,libaom-av1,mpeg1video,mpeg2video,mpeg4,\
                             msmpeg4,msmpeg4v1,msmpeg4v2,h263,h263p,h263i,flv,flv1,wmv1,wmv2,wmv3,vc1,theora,prores,\
-                            dnxhd,jpeg2000,mjpeg,mjpegb,dvvideo,rawvideo,ffv1,huffyuv,ffvhuff,utvideo,cinepak,indeo3,indeo4,\
-                            indeo5,svq1,svq3,qtrle,rpza,rv10,rv20,rv30,rv40,vp6,vp6f,vp6a,vp3,gif,png,apng,msrle,msvideo1,\
-                            cfhd,v210,aac,aac_latm,ac3,eac3,dca,truehd,mlp,mp1,mp1float,mp2,mp2float,mp3,mp3float,\
-                            opus,libopus,vorbis,libvorbis,flac,alac,wmav1,wmav2,wmapro,wmavoice,wmalossless,cook,\
-                            amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,\
-                            adpcm_swf,adpcm_yamaha,nellymoser,speex,libspeex,ra_144,ra_288,qdm2,mace3,mace6,gsm,\
-                            gsm_ms,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_s8,pcm_u8,\
-                            pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,\
-                            subrip,srt,ass,ssa,mov_text,webvtt,text";
+                            dnxhd,jpeg2000,mjpeg,mjpegb,dvvideo,rawvideo,ffv1,huffyuv,ffvhuff,utvideo,cinepak,indeo3,\
+                            indeo4,indeo5,svq1,svq3,qtrle,rpza,rv10,rv20,rv30,rv40,vp6,vp6f,vp6a,vp3,gif,png,apng,\
+                            msrle,msvideo1,cfhd,v210,aac,aac_latm,ac3,eac3,dca,truehd,mlp,mp1,mp1float,mp2,mp2float,\
+                            mp3,mp3float,opus,libopus,vorbis,libvorbis,flac,alac,wmav1,wmav2,wmapro,wmavoice,\
+                            wmalossless,cook,amrnb,amrwb,libopencore_amrnb,libopencore_amrwb,adpcm_ms,adpcm_ima_wav,\
+                            adpcm_ima_qt,adpcm_swf,adpcm_yamaha,nellymoser,speex,libspeex,ra_144,ra_288,qdm2,mace3,\
+                            mace6,gsm,gsm_ms,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,pcm_s8,pcm_u8,\
+                            pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_alaw,pcm_mulaw,pcm_bluray,pcm_dvd,magicyuv,\
+                            lagarith,fraps,camtasia,tscc2,flashsv,flashsv2,dirac,zmbv,hap,v308,v408,v410,r210,ayuv,\
+                            yuv4,wavpack,tta,s302m,dvaudio,pcm_u16le,pcm_s24daud,subrip,srt,ass,ssa,mov_text,webvtt,\
+                            text,pgssub,dvdsub,dvbsub,xsub,cc_dec,libzvbi_teletextdec,libaribb24,libaribcaption";
 
 /// B-frames of every rendition. x264 then delays by two frames, as references
 /// among them are pyramids; the same delay in every chunk keeps DTS running on.

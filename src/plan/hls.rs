@@ -256,9 +256,17 @@ fn damage(media: &Media) -> Option<String> {
         return Some(format!("the file is cut short: it says {declared:.1} s and holds {held:.1} s"));
     }
     let video = media.video.as_ref()?;
+    let (untimed, timed) = (video.timeline.untimed, video.timeline.times.len() as u64);
+    // Elsewhere the second field of a picture may have a packet without a time.
+    if media.container.starts_with("matroska") && untimed > MOST_UNTIMED && untimed * 100 > timed {
+        return Some(format!("{untimed} of {} pictures have no time stamp", timed + untimed));
+    }
     let (at, seconds) = hole(media, video)?;
     Some(format!("nothing is there for {seconds:.1} s, {} into the video", clock(at - video.timeline.start())))
 }
+
+/// So many pictures without a time stamp are nobody's loss.
+const MOST_UNTIMED: u64 = 3;
 
 /// The first hole in the packets that is damage: begin and length in seconds.
 fn hole(media: &Media, video: &Video) -> Option<(f64, f64)> {

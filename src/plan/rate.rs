@@ -32,6 +32,9 @@ const SLOWEST_IRREGULAR: u64 = 15;
 /// more than the 10 s at which media time begins.
 const SLOWEST_REGULAR: f64 = 0.5;
 
+/// Intervals of which many are this part longer than many others are of two rates.
+const MIXED: f64 = 0.1;
+
 /// Seconds that a frame of a slow source may lie beside the grid.
 const BESIDE: f64 = 0.03;
 
@@ -49,12 +52,20 @@ pub fn output_rate(video: &Video) -> Rational {
     let median = intervals[intervals.len() / 2];
     let alike = intervals.iter().filter(|interval| (*interval / median - 1.0).abs() < 0.25).count();
     let regular = alike * 20 >= intervals.len() * 19;
-    let interval = if regular { mean_near(&intervals, median) } else { intervals[intervals.len() / 4] };
-    let rate = halved(nearest(1.0 / interval, 1.0 / median, video.base_rate));
+    let (mean, short) = (mean_near(&intervals, median), intervals[intervals.len() / 4]);
+    let chosen = |interval: f64| nearest(1.0 / interval, 1.0 / median, video.base_rate);
+    // Two rates behind each other, such as those of film and of television, have a mean that nobody uses.
+    let long = intervals[intervals.len() * 3 / 4];
+    let is_mixed = regular && long / short - 1.0 > MIXED && !is_standard(chosen(mean));
+    let rate = halved(chosen(if regular && !is_mixed { mean } else { short }));
     let slowest = Rational::new(SLOWEST_IRREGULAR, 1).unwrap_or(THIRTY);
     let rate = if rate.as_f64() < SLOWEST_REGULAR { ONE } else { rate };
     let slow = rate.as_f64() < slowest.as_f64();
     if slow && !(regular && is_on_grid(&video.timeline.times, rate)) { slowest } else { rate }
+}
+
+fn is_standard(rate: Rational) -> bool {
+    STANDARD.contains(&(rate.num(), rate.den()))
 }
 
 /// Whether all frames lie on the grid of `rate` that begins with the first.
@@ -90,10 +101,9 @@ fn mean_near(intervals: &[f64], median: f64) -> f64 {
 /// A base rate that nobody uses, such as 301/12 of what was joined, has to fit better.
 fn nearest(fps: f64, usual: f64, base: Option<Rational>) -> Rational {
     let fits = |rate: &Rational, within: f64| (rate.as_f64() / fps - 1.0).abs() < within;
-    let is_standard = |rate: &Rational| STANDARD.contains(&(rate.num(), rate.den()));
     let base = base.filter(|base| fits(base, 0.01) && base.den() <= 1001);
     if let Some(base) =
-        base.filter(|base| is_standard(base) || fits(base, 0.0015) && (base.as_f64() / usual - 1.0).abs() < 0.0015)
+        base.filter(|base| is_standard(*base) || fits(base, 0.0015) && (base.as_f64() / usual - 1.0).abs() < 0.0015)
     {
         return base;
     }
@@ -156,6 +166,16 @@ mod tests {
         times.retain(|time| !(1.0..1.4).contains(time));
         times.extend((0..30).map(|frame| 4.0 + f64::from(frame) / 15.0));
         check(&times, "90000/1", "30/1");
+    }
+
+    #[test]
+    fn two_rates_behind_each_other_become_the_quicker() {
+        let two = |first: f64, then: f64| {
+            let behind = every(then).into_iter().map(move |time| 100.0 * first + time);
+            every(first).into_iter().chain(behind).collect::<Vec<f64>>()
+        };
+        check(&two(1001.0 / 24000.0, 1001.0 / 30000.0), "24000/1001", "30000/1001");
+        check(&two(1.0 / 30.0, 1.0 / 25.0), "25/1", "30/1");
     }
 
     #[test]

@@ -358,7 +358,7 @@ impl Shared {
         // A manifest may name what lies above it. Of a job that is none of its business.
         let (store, prefix) = match self.settings.reach {
             Reach::Anywhere => list::place::whole_store(place),
-            _ => (place, ""),
+            Reach::Public(_) => (place, ""),
         };
         let found = self.object(store, object, key)?;
         let object = if prefix.is_empty() { object.to_owned() } else { format!("{prefix}/{object}") };

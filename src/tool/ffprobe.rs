@@ -21,11 +21,10 @@ use crate::tool::child::{ChildError, Ended, Order, Output, run};
 use crate::tool::hdr::{Frame, Frames, SideData};
 use crate::tool::header::{Header, Part, Parts, Stream};
 use crate::tool::packets::{self, Packets};
+use crate::tool::refusal::{DRESSED, oversize, refused};
 
 /// A file that cannot be read in this time is on a disk that hangs.
 const SILENCE: Duration = Duration::from_mins(2);
-
-const DRESSED: &str = "check what the address really gives; playlists and texts dressed as videos are refused";
 
 /// Subtitles that are text; all others are pictures.
 const TEXTS: [&str; 7] = ["subrip", "srt", "ass", "ssa", "mov_text", "webvtt", "text"];
@@ -35,6 +34,9 @@ const CHAPTERS: &[&str] = &["-show_entries", "chapter=start_time,end_time:chapte
 
 /// Containers whose clock may jump: what was recorded of them can simply be joined.
 const BROADCASTS: [&str; 2] = ["mpegts", "mpeg"];
+
+/// Nobody misses so many seconds before the first key frame of a recording.
+const LONGEST_HEADLESS_UNSAID: f64 = 0.5;
 
 /// Lines of a picture in the formats of television that have fields.
 const TELEVISION: [u32; 7] = [480, 486, 512, 576, 608, 1080, 1088];
@@ -257,6 +259,10 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
     let chosen = picture.or_else(|| sound().map(|stream| stream.index));
     let left_out = chosen.map(|chosen| header.keep_program_of(chosen)).unwrap_or_default();
     refuse_dolby(&header.streams, picture)?;
+    let began = picture.filter(|_| BROADCASTS.contains(&header.format.name.as_str())).and_then(|picture| {
+        // Who records a broadcast begins in the middle of it.
+        packets.get_mut(&picture).and_then(Packets::begin_with_a_key_frame)
+    });
     let mut media = Media {
         container: header.format.name,
         declared_seconds: seconds(header.format.duration.as_deref()),
@@ -271,6 +277,8 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
         clock_jumps: 0,
         untimed: false,
     };
+    let late = |seconds: f64| format!("{seconds:.1} s of picture before the first key frame are left out");
+    media.skipped.extend(began.filter(|seconds| *seconds >= LONGEST_HEADLESS_UNSAID).map(late));
     media.skipped.extend(left_out.iter().map(|number| format!("program {number} of the file is left out")));
     let mut jumps = Vec::new();
     for stream in header.streams {
@@ -294,8 +302,8 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
                 if TEXTS.contains(&codec.as_str()) {
                     media.text.push(text(&stream));
                 } else {
-                    let index = stream.index;
-                    media.skipped.push(format!("subtitles (stream {index}, {codec}) are pictures, which are left out"));
+                    let (index, kind) = (stream.index, kind_of_subtitles(&codec));
+                    media.skipped.push(format!("subtitles (stream {index}, {codec}) are {kind}, which are left out"));
                 }
             }
             Some(kind @ ("video" | "audio")) => {
@@ -308,6 +316,15 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
     let jumps = jumps.into_iter().min().unwrap_or(0);
     media.clock_jumps = if BROADCASTS.contains(&media.container.as_str()) { jumps } else { 0 };
     Ok(media)
+}
+
+/// What subtitles are that are no text.
+fn kind_of_subtitles(codec: &str) -> &'static str {
+    match codec {
+        "eia_608" => "closed captions",
+        "dvb_teletext" => "teletext",
+        _ => "pictures",
+    }
 }
 
 /// Turns away a picture that nobody here could show in its colours.
@@ -372,7 +389,13 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         mastering: stream.side_data_list.iter().find_map(SideData::mastering),
         light: stream.side_data_list.iter().find_map(SideData::light),
         declared_seconds: seconds(stream.duration.as_deref()),
-        timeline: Timeline { end, spans: packets::spans(&packets), times: packets.times, keys: packets.keys },
+        timeline: Timeline {
+            end,
+            spans: packets::spans(&packets),
+            untimed: packets.untimed,
+            times: packets.times,
+            keys: packets.keys,
+        },
     }
 }
 
@@ -448,42 +471,6 @@ fn child_failure(error: ChildError) -> Failure {
         ChildError::Hung { .. } => Failure::environment(format!("{error}; is the disk still answering?")),
         error => Failure::environment(error.to_string()).hint("run `forebay doctor`"),
     }
-}
-
-/// ffprobe's refusal in words for a person.
-async fn refused(ended: &Ended, path: &Path, pixels: u64) -> Failure {
-    if let Some(size) = oversize(&ended.last_lines, pixels) {
-        return hls::too_large(size, pixels);
-    }
-    let said = ended.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
-    let reason = said.rsplit(": ").next().unwrap_or(&said).to_string();
-    let all = ended.last_lines.join("\n");
-    // A text named .mp4 lacks the index as well: nothing in it was ever an MP4.
-    if all.contains("moov atom not found") && begins_as_mp4(path).await {
-        return Failure::permanent("the file is cut short: its index (`moov`) is missing").hint("get the file again");
-    }
-    let unknown = ["whitelist", "Invalid data found", "moov atom not found"].iter().any(|words| all.contains(words));
-    let what = if unknown {
-        "the file is not a video that is understood".to_string()
-    } else {
-        format!("ffprobe cannot read the file: {}", reason.escape_debug())
-    };
-    Failure::permanent(what).hint(DRESSED)
-}
-
-/// The size of a picture that a decoder would not take, if it said so: `Picture size 16000x16000 exceeds …`.
-fn oversize(lines: &[String], most: u64) -> Option<&str> {
-    let sizes = lines.iter().filter_map(|line| line.split_once("Picture size ")?.1.split(' ').next());
-    sizes.into_iter().find(|size| {
-        let area = size.split_once('x').and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
-        area.is_some_and(|(width, height): (u64, u64)| width.saturating_mul(height) > most)
-    })
-}
-
-async fn begins_as_mp4(path: &Path) -> bool {
-    let mut head = [0; 8];
-    let read = async { tokio::fs::File::open(path).await?.read_exact(&mut head).await };
-    read.await.is_ok() && [b"ftyp", b"mdat", b"free", b"skip", b"wide"].iter().any(|kind| head.ends_with(*kind))
 }
 
 #[cfg(test)]

@@ -11,5 +11,6 @@ mod header;
 pub mod heif;
 mod packets;
 pub mod reaper;
+mod refusal;
 pub mod ytdlp;
 mod ytdlp_error;

@@ -1,6 +1,6 @@
 //! The packets of a file as ffprobe lists them: their places in time and in the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// A clock that goes back by more than this, or on by more than that, in seconds, jumps: ffmpeg's own bounds
 /// (`-dts_delta_threshold`).
@@ -26,6 +26,8 @@ pub(super) struct Packets {
     pub(super) last_decoded: Option<f64>,
     pub(super) jumps: u64,
     pub(super) untimed: u64,
+    /// Times of what comes before the first key frame.
+    headless: Vec<f64>,
 }
 
 /// One line: `0,0.033008,0.033008,0.033333,1200,48,K__`; `N/A` for what is not known.
@@ -60,9 +62,30 @@ pub(super) fn add(streams: &mut BTreeMap<u32, Packets>, line: &str) {
     packets.spans.extend(position.zip(size).map(|(position, size)| (at, position, position + size)));
     if flags.contains('K') {
         packets.keys.push(at);
+    } else if packets.keys.is_empty() {
+        packets.headless.push(at);
     }
     packets.start = Some(packets.start.map_or(at, |start| start.min(at)));
     packets.end = packets.end.max(at + duration.unwrap_or(0.0));
+}
+
+/// So many seconds of a recording may come before its first key frame.
+const LONGEST_HEADLESS: f64 = 10.0;
+
+impl Packets {
+    /// Leaves out what comes before the first key frame, which nobody can decode. Gives the seconds that this is.
+    pub(super) fn begin_with_a_key_frame(&mut self) -> Option<f64> {
+        let first = self.headless.iter().copied().reduce(f64::min)?;
+        let key = self.keys.first().copied()?;
+        if !(0.0..LONGEST_HEADLESS).contains(&(key - first)) {
+            return None;
+        }
+        let headless: HashSet<u64> = self.headless.iter().map(|time| time.to_bits()).collect();
+        self.times.retain(|time| !headless.contains(&time.to_bits()));
+        self.spans.retain(|span| !headless.contains(&span.0.to_bits()));
+        self.start = self.times.iter().copied().reduce(f64::min);
+        Some(key - first)
+    }
 }
 
 /// The end of the last picture. One that does not say how long it lasts gets the usual time; one that lasts for
@@ -112,6 +135,19 @@ mod tests {
         assert!((streams[&0].end - 0.12).abs() < 1e-9);
         assert_eq!(streams[&1].holes, [(0.5, 1.5)]);
         assert_eq!((streams[&1].empty, streams[&1].backward), (1, 0.5));
+    }
+
+    #[test]
+    fn a_recording_begins_with_its_first_key_frame() {
+        let mut streams = BTreeMap::new();
+        let lines = ["0,1,1,1,9,0,_", "0,2,2,1,9,9,_", "0,4,3,1,9,18,K", "0,3,4,1,9,27,_", "0,5,5,1,9,36,_"];
+        for line in lines {
+            add(&mut streams, line);
+        }
+        let packets = streams.get_mut(&0).unwrap();
+        assert_eq!(packets.begin_with_a_key_frame(), Some(3.0));
+        assert_eq!((packets.times.as_slice(), packets.start), (&[4.0, 3.0, 5.0][..], Some(3.0)));
+        assert_eq!(spans(packets), [(18, 27), (27, 36), (36, 45)]);
     }
 
     #[test]

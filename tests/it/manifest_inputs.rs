@@ -363,8 +363,11 @@ fn addresses_whose_signature_runs_out_are_asked_for_anew() {
     fails_once(&run, "other.m3u8", &["refuses access (403)"]);
 }
 
-/// The cues of every subtitle rendition of `id`, by the rendition's folder: begin, end and text.
-fn cues(out: &Path, id: &str) -> Vec<(String, Vec<(f64, f64, String)>)> {
+/// A cue: begin, end and text.
+type Cue = (f64, f64, String);
+
+/// The cues of every subtitle rendition of `id`, by the rendition's folder.
+fn cues(out: &Path, id: &str) -> Vec<(String, Vec<Cue>)> {
     let master = watch::master(out, id);
     oracle::judge(&master).unwrap();
     let seconds = |text: &str| text.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().unwrap());
@@ -382,7 +385,7 @@ fn cues(out: &Path, id: &str) -> Vec<(String, Vec<(f64, f64, String)>)> {
 }
 
 #[track_caller]
-fn are_near(found: &[(f64, f64, String)], wanted: &[(f64, f64, &str)], what: &str) {
+fn are_near(found: &[Cue], wanted: &[(f64, f64, &str)], what: &str) {
     let near = |a: f64, b: f64| (a - b).abs() < 0.045;
     let same = found.len() == wanted.len()
         && found.iter().zip(wanted).all(|(a, b)| near(a.0, b.0) && near(a.1, b.1) && a.2 == b.2);
@@ -407,7 +410,7 @@ fn subtitles_of_playlists_come_along_in_time() {
     scene.write("film/en.vtt", &plain);
     scene.write("film/fr.vtt", "<?xml version=\"1.0\"?><tt/>");
     let list = |names: &[&str]| {
-        let lines: String = names.iter().map(|name| format!("#EXTINF:4,\n{name}\n")).collect();
+        let lines = names.iter().fold(String::new(), |text, name| text + "#EXTINF:4,\n" + name + "\n");
         format!("#EXTM3U\n#EXT-X-TARGETDURATION:8\n{lines}#EXT-X-ENDLIST\n")
     };
     scene.write("film/de.m3u8", list(&["de0.vtt", "de1.vtt"]));

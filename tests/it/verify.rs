@@ -415,7 +415,7 @@ fn damage_that_only_a_decoder_sees_is_found() {
 fn hostile_playlists_open_nothing_outside() {
     let media = "g1/360p/index.m3u8";
     for uri in
-        ["../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "%2e%2e/%2e%2e/x.ts", "https://other.example/x.ts"]
+        ["../../../etc/passwd", "/etc/passwd", "file:///etc/passwd", "%2e%2e/%2e%2e/x.ts", "https://other.example/x.ts"]
     {
         check(&["R04"], |package| {
             package.edit(media, "00001.ts", uri);
@@ -482,7 +482,7 @@ fn a_package_behind_a_url_is_checked_alike() {
     let url = serve(&package);
     let report = run(Location::parse(&format!("{url}/master.m3u8?sig=1")), package.options()).unwrap();
     assert_eq!((rules(&report), report.segments), (vec![], 10), "\n{}", render(&report));
-    package.edit("g1/180p/index.m3u8", "00001.ts", "../../away.ts");
+    package.edit("g1/180p/index.m3u8", "00001.ts", "../../../away.ts");
     package.edit("g1/180p/index.m3u8", "00002.ts", "away.ts");
     fs::remove_file(package.path("g1/360p/00001.ts")).unwrap();
     let report = run(Location::parse(&format!("{url}/master.m3u8")), package.options()).unwrap();

@@ -37,7 +37,14 @@ impl Address {
             return refuse("leads out of the package");
         }
         if uri_path.starts_with('/') {
-            return refuse("is an absolute path");
+            // On its own server, below the folder of the package, it is as good as a relative one.
+            let origin = root.map(|root| root.split('/').take(3).collect::<Vec<_>>().join("/"));
+            let whole = origin.map(|origin| format!("{origin}{uri}"));
+            let below = whole.as_deref().zip(root).and_then(|(whole, root)| whole.strip_prefix(root));
+            return match below {
+                Some(below) => Self { path: String::new(), encoded: String::new() }.resolve(below, None),
+                None => refuse("is an absolute path"),
+            };
         }
         let mut path = folder(&self.path).to_owned();
         let mut encoded = folder(&self.encoded).to_owned();
@@ -46,6 +53,13 @@ impl Address {
             let Ok(plain) = percent_decode_str(part).decode_utf8() else { return refuse("is not UTF-8") };
             match &*plain {
                 "." if parts.peek().is_some() => continue,
+                ".." if part == ".." && parts.peek().is_some() && path.ends_with('/') => {
+                    for text in [&mut path, &mut encoded] {
+                        let above = folder(text.trim_end_matches('/')).len();
+                        text.truncate(above);
+                    }
+                    continue;
+                }
                 ".." => return refuse("leads to a folder above"),
                 "" | "." => return refuse("has an empty name in it"),
                 _ if plain.contains(['/', '\\', '\0']) || plain.chars().any(char::is_control) => {
@@ -61,6 +75,12 @@ impl Address {
             encoded.extend(["?", query]);
         }
         Ok(Self { path, encoded })
+    }
+
+    /// Whether it is the same object: what a script answers depends on the query.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let query = |address: &'_ Self| address.encoded.split_once('?').map(|(_, query)| query.to_owned());
+        self.path == other.path && query(self) == query(other)
     }
 
     /// The first folder of the path, if it has one.
@@ -106,6 +126,9 @@ mod tests {
         check("00000.ts", Some(("g/1080p/00000.ts", "g/1080p/00000.ts")));
         check("./a%20b.ts?sig=1/../2", Some(("g/1080p/a b.ts", "g/1080p/a%20b.ts?sig=1/../2")));
         check("https://cdn/v/x/1.ts", Some(("x/1.ts", "x/1.ts")));
+        check("/v/x/1.ts?s", Some(("x/1.ts", "x/1.ts?s")));
+        check("../media/a%20b.ts", Some(("g/media/a b.ts", "g/media/a%20b.ts")));
+        check("a/../../b.ts", Some(("g/b.ts", "g/b.ts")));
         assert_eq!(Address::top("master.m3u8", "master.m3u8").resolve("a/b", None).unwrap().path, "a/b");
     }
 
@@ -115,9 +138,10 @@ mod tests {
             "",
             "?x",
             "..",
-            "../a.ts",
+            "../..",
+            "../../../a.ts",
             "../../../etc/passwd",
-            "a/../../b",
+            "a/../../../../b",
             "%2e%2e/a.ts",
             "..%2fa",
             "a%2f..%2fb",

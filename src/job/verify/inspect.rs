@@ -119,6 +119,10 @@ fn check_streams(streams: &[Stream], setting: &Setting<'_>, findings: &mut Findi
         } else if stream.units.is_empty() {
             findings.violation("R28", name, format!("the stream with PID {} is empty", stream.pid));
         }
+        if matches!(stream.kind, 0x01 | 0x02 | 0x10) {
+            let what = format!("the picture is in MPEG-1, MPEG-2 or MPEG-4 part 2 (type {:#04x})", stream.kind);
+            findings.apple("R30", name, what);
+        }
         if stream.kind == 0x24 {
             findings.apple("R30", name, "HEVC belongs in fMP4 segments");
         }

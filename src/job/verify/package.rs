@@ -147,7 +147,7 @@ impl Package {
     /// The rendition whose playlist `uri` of the master means.
     pub(super) fn rendition(&self, fetch: &dyn Fetch, uri: &str) -> Option<&Rendition> {
         let address = self.address.resolve(uri, fetch.root_url()).ok()?;
-        self.renditions.iter().find(|rendition| rendition.address.path == address.path)
+        self.renditions.iter().find(|rendition| rendition.address.is(&address))
     }
 
     async fn follow(&mut self, fetch: &dyn Fetch, master: &Master, findings: &mut Findings) {
@@ -165,12 +165,12 @@ impl Package {
         for (line, uri, role) in variants.chain(renditions).chain(tricks) {
             let where_ = format!("{} line {line}", self.address.path);
             let Some(address) = self.place(fetch, &self.address.clone(), uri, &where_, findings) else { continue };
-            if address.path == self.address.path {
+            if address.is(&self.address) {
                 findings.violation("R03", where_, "the master playlist refers to itself");
             } else if all.len() == PLAYLISTS {
                 findings.violation("R04", where_, format!("more than {PLAYLISTS} playlists: the rest was not read"));
                 break;
-            } else if !all.iter().any(|(known, ..)| known.path == address.path) {
+            } else if !all.iter().any(|(known, ..)| known.is(&address)) {
                 all.push((address, role, where_));
             }
         }
@@ -195,7 +195,12 @@ impl Package {
         let playlist = read(bytes);
         report(&address, &playlist, findings);
         match playlist.kind {
-            Kind::Media(media) => self.add(fetch, address, role, media, findings),
+            Kind::Media(media) => {
+                if role == Role::Variant && media.iframes_only {
+                    findings.violation("R20", &address.path, "a variant has key frames only (EXT-X-I-FRAMES-ONLY)");
+                }
+                self.add(fetch, address, role, media, findings);
+            }
             Kind::Master(_) => {
                 findings.violation("R03", &address.path, "a master playlist stands where a media playlist belongs");
             }

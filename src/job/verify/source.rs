@@ -40,7 +40,8 @@ pub(super) async fn check(
 ) -> Result<(), Failure> {
     let mut source = probe(file, "V:0", ffprobe, cancel).await?;
     if source.first.is_some() {
-        check_pictures(package, &source, findings);
+        let sound = probe(file, "a", ffprobe, cancel).await?;
+        check_pictures(package, &source, sound.end, findings);
     } else {
         source = probe(file, "a:0", ffprobe, cancel).await?;
         check_sound(package, &source, file, findings)?;
@@ -50,9 +51,9 @@ pub(super) async fn check(
     compare::check(bench, package, &original, findings).await
 }
 
-/// Compares sizes, length and number of pictures.
-fn check_pictures(package: &Package, source: &Source, findings: &mut Findings) {
-    let length = source.length();
+/// Compares sizes, length and number of pictures. The last picture may stand until the sound of the source ends.
+fn check_pictures(package: &Package, source: &Source, sound_end: f64, findings: &mut Findings) {
+    let (length, stretch) = (source.length(), (sound_end - source.end).max(0.0));
     #[expect(clippy::cast_precision_loss, reason = "counts of pictures are far below 2^52")]
     let rate = (source.pictures - 1) as f64 / (source.last - source.first.unwrap_or_default()).max(f64::EPSILON);
     for rendition in &package.renditions {
@@ -77,13 +78,17 @@ fn check_pictures(package: &Package, source: &Source, findings: &mut Findings) {
         let real = in_seconds(end - begin);
         let own = frame_rate(rendition).map_or(rate, |(average, _)| average);
         let frame = 1.0 / own.min(rate).max(1.0);
-        if (real - length).abs() > frame + 0.002 {
+        let is_near = |length: f64| (real - length).abs() <= frame + 0.002;
+        let stands = !is_near(length) && is_near(length + stretch);
+        if !is_near(length) && !stands {
             let what = format!("the picture lasts {real:.3} s, that of the source {length:.3} s");
             findings.violation("R42", path, what);
         }
         let pictures: u64 = videos(rendition).map(|video| video.pictures).sum();
         let complete = rendition.facts.iter().flatten().all(|facts| facts.inside.is_some());
-        if complete && (own / rate - 1.0).abs() < 0.001 && pictures.abs_diff(source.pictures) > 1 {
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "pictures of some seconds")]
+        let wanted = source.pictures + if stands { (stretch * rate).round() as u64 } else { 0 };
+        if complete && (own / rate - 1.0).abs() < 0.001 && pictures.abs_diff(wanted) > 1 {
             let what = format!("there are {pictures} pictures, in the source {}", source.pictures);
             findings.violation("R42", path, what);
         }

@@ -120,9 +120,10 @@ fn check_lengths(rendition: &Rendition, findings: &mut Findings) {
         // A segment that ends before it begins is in the wrong place, which its edges show.
         let Some(real) = real_length(rendition, index).filter(|&real| real > 0) else { continue };
         let name = rendition.segment(index);
-        if (ticks(segment.seconds) - real).abs() > tolerance(rendition, index) {
+        let off = ticks(segment.seconds).saturating_sub(real).saturating_abs();
+        if off > tolerance(rendition, index) {
             let what = format!("EXTINF is {} s, the segment {:.3} s long", segment.seconds, in_seconds(real));
-            judge_length((ticks(segment.seconds) - real).abs(), &name, what, findings);
+            judge_length(off, &name, what, findings);
         }
         if in_seconds(real) > target + 0.5 {
             let what = format!("the segment is {:.3} s long, the target duration {target}", in_seconds(real));
@@ -136,14 +137,16 @@ fn check_sums(rendition: &Rendition, findings: &mut Findings) {
     let (mut sum, mut lowest, mut highest, mut allowed) = (0, 0, 0, 0);
     for (index, segment) in rendition.media.segments.iter().enumerate() {
         let Some(real) = real_length(rendition, index) else { return };
-        sum += ticks(segment.seconds) - real;
+        let off = ticks(segment.seconds).saturating_sub(real);
+        sum = i64::saturating_add(sum, off);
         lowest = lowest.min(sum);
         highest = highest.max(sum);
         allowed = allowed.max(tolerance(rendition, index));
     }
-    if highest - lowest > allowed {
-        let what = format!("the sum of EXTINF is up to {:.3} s off", in_seconds(highest - lowest));
-        judge_length(highest - lowest, &rendition.address.path, what, findings);
+    let spread = i64::saturating_sub(highest, lowest);
+    if spread > allowed {
+        let what = format!("the sum of EXTINF is up to {:.3} s off", in_seconds(spread));
+        judge_length(spread, &rendition.address.path, what, findings);
     }
 }
 

@@ -52,7 +52,7 @@ fn check_attributes(package: &Package, variant: &Variant, findings: &mut Finding
 fn check_rate(fetch: &dyn Fetch, package: &Package, trick: &Rendition, findings: &mut Findings) {
     let variants = package.master.iter().flat_map(|master| &master.trick);
     let mut own = variants.filter(|variant| {
-        package.address.resolve(&variant.uri, fetch.root_url()).is_ok_and(|address| address.path == trick.address.path)
+        package.address.resolve(&variant.uri, fetch.root_url()).is_ok_and(|address| address.is(&trick.address))
     });
     let Some((variant, declared)) = own.next().and_then(|variant| Some((variant, variant.bandwidth?))) else { return };
     let sizes: Option<Vec<u64>> = trick.media.segments.iter().map(|entry| Some(entry.range?.length)).collect();

@@ -59,6 +59,7 @@ impl Making<'_> {
                 let from = bytes().len() * (100 - percent()) / 100 / 188 * 188;
                 std::fs::write(&path, &bytes()[from..]).unwrap();
             }
+            "patch" => std::fs::write(&path, with_patch(bytes(), rest)).unwrap(),
             "text" => std::fs::write(&path, rest.replace("\\n", "\n")).unwrap(),
             _ => panic!("{}: no such step: {verb}", self.name),
         }
@@ -79,6 +80,16 @@ impl Making<'_> {
         assert!(output.status.success(), "{}: {said}\n{command:?}", self.name);
         output.stdout
     }
+}
+
+/// The file with the first of two words, which is longer, replaced by the second and zeros.
+fn with_patch(mut bytes: Vec<u8>, words: &str) -> Vec<u8> {
+    let (old, new) = words.split_once(' ').unwrap();
+    let at = bytes.windows(old.len()).position(|window| window == old.as_bytes()).unwrap();
+    let mut new = new.as_bytes().to_vec();
+    new.resize(old.len(), 0);
+    bytes[at..at + old.len()].copy_from_slice(&new);
+    bytes
 }
 
 /// The file with the display matrix `a b c d` in its first track header.
