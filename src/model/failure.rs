@@ -62,10 +62,12 @@ impl Failure {
         self
     }
 
-    /// An IO error while doing `what`: a full disk and missing rights are the machine's, the rest the same.
+    /// An IO error while doing `what`: a full disk and missing rights are the machine's, and so is the
+    /// rest, but for a name that no file can have: that one was given.
     pub fn io(what: &str, error: &std::io::Error) -> Self {
         let failure = Self::environment(format!("{what}: {error}"));
         match error.kind() {
+            std::io::ErrorKind::InvalidFilename => Self { class: Class::Permanent, ..failure },
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 failure.hint("free some space there and run the same command again")
             }
@@ -84,3 +86,18 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_no_file_can_have_is_not_the_machines_fault() {
+        let class = |number| Failure::io("write", &std::io::Error::from_raw_os_error(number)).class;
+        // ENAMETOOLONG, ENOSPC, EACCES, EIO as Linux numbers them.
+        assert_eq!(
+            [36, 28, 13, 5].map(class),
+            [Class::Permanent, Class::Environment, Class::Environment, Class::Environment]
+        );
+    }
+}

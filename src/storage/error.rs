@@ -86,6 +86,7 @@ impl StorageError {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Kind::Full,
             ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => Kind::Refused,
             ErrorKind::FileTooLarge => Kind::TooLarge,
+            ErrorKind::InvalidFilename => Kind::BadKey,
             // A network file system that lost its server for a moment.
             ErrorKind::StaleNetworkFileHandle | ErrorKind::TimedOut | ErrorKind::HostUnreachable => Kind::Unreachable,
             _ => Kind::Other,

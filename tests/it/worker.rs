@@ -297,6 +297,39 @@ fn a_machine_that_is_unfit_burns_no_attempt_and_takes_a_rest() {
 }
 
 #[test]
+fn names_that_no_file_can_have_are_the_jobs_fault() {
+    let yard = Yard::new(None);
+    let long = |id: &str| {
+        let job = yard.job(id, "clip.mp4");
+        yard.submit(&Job { to: format!("{}/{}", job.to, "a".repeat(300)), ..job })
+    };
+    let ids = ["v0", "v1", "v2"].map(long);
+    let good = yard.submit(&yard.job("good", "clip.mp4"));
+    let mut worker = yard.worker(&[], &[]);
+    for id in &ids {
+        let dead = yard.stands(id, State::Dead);
+        assert_eq!((dead.attempt, dead.log.len()), (1, 1), "{dead:?}");
+    }
+    yard.stands(&good, State::Done);
+    worker.signal(Signal::TERM);
+    let run = ended(&mut worker);
+    assert!(run.code == Some(0) && !run.stdout.contains("\"benched\""), "{}", run.stdout);
+}
+
+#[test]
+fn a_job_that_no_machine_can_do_is_dead_in_the_end() {
+    let yard = Yard::new(None);
+    yard.sandbox.write("dest", "in the way");
+    let id = yard.submit(&Job { attempts: 1, ..yard.job("a", "clip.mp4") });
+    let mut worker = yard.worker(&[], &[("FOREBAY_WORKER__RETRY_WAIT", "1ms")]);
+    let dead = yard.stands(&id, State::Dead);
+    assert!(dead.attempt == 1 && dead.log.len() == 11, "{dead:?}");
+    worker.signal(Signal::TERM);
+    let run = ended(&mut worker);
+    assert!(run.code == Some(0) && !run.stdout.contains("\"benched\""), "{}", run.stdout);
+}
+
+#[test]
 fn jobs_may_use_what_the_worker_allows_and_nothing_else() {
     let yard = Yard::new(None);
     let ok = yard.job("a", "clip.mp4");

@@ -30,6 +30,10 @@ const LAST_WORD: Duration = Duration::from_mins(1);
 /// process that is stopped just then would keep the queue locked for all others.
 const HEARD_OUT: Duration = Duration::from_secs(5);
 
+/// After so many machines in a row that could not do a job, it seems to be the job's fault after all, and
+/// the attempt counts: a folder that stands where its result should be is nothing that a machine cures.
+const MOST_MISSES: u32 = 10;
+
 /// Why a job was ended from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ended {
@@ -85,7 +89,7 @@ impl Shared {
             self.runner.forget(&claim.id).await;
         }
         if ended.is_none() {
-            self.judge(&outcome);
+            self.judge(&claim.id, &outcome);
         }
         let outcome = match (ended, outcome) {
             (Some(ended), Err(_)) => Err(reason(ended, self.settings.lease)),
@@ -211,6 +215,9 @@ impl Shared {
             }
             (None, Class::Permanent) => End::Dead { why: with_hint(failure) },
             (None, Class::Temporary) => End::Retry { why, wait: self.wait(claim.attempt) },
+            (None, Class::Environment) if claim.misses >= MOST_MISSES => {
+                End::Retry { why: with_hint(failure), wait: self.wait(claim.misses) }
+            }
             (None, Class::Environment) => {
                 End::Released { why: with_hint(failure), wait: self.wait(claim.misses + 1), miss: true }
             }

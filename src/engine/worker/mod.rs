@@ -179,14 +179,33 @@ struct Shared {
 }
 
 /// Failures of this machine, in a row, and until when it takes no jobs for that.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 struct Bench {
-    streak: u32,
+    /// The jobs they came to: one job alone that fails again and again proves nothing.
+    jobs: BTreeSet<String>,
+    /// How often it was benched since a job last did well.
+    rests: u32,
     until: Option<Instant>,
 }
 
-/// After so many jobs in a row that failed through this machine, it takes a rest.
-const STREAK: u32 = 3;
+impl Bench {
+    /// Notes that job `id` failed through this machine. The rest to take for it, if there were enough.
+    fn failed(&mut self, id: &str, first: Duration) -> Option<Duration> {
+        if self.jobs.len() < STREAK {
+            self.jobs.insert(id.to_owned());
+        }
+        if self.jobs.len() < STREAK {
+            return None;
+        }
+        let rest = (first * 2_u32.pow(self.rests.min(10))).min(LONGEST_BENCH);
+        self.rests += 1;
+        self.until = Some(Instant::now() + rest);
+        Some(rest)
+    }
+}
+
+/// After so many different jobs in a row that failed through this machine, it takes a rest.
+const STREAK: usize = 3;
 
 /// The longest rest.
 const LONGEST_BENCH: Duration = Duration::from_mins(15);
@@ -227,6 +246,7 @@ pub async fn work(
         if let News::Ended { state, outcome, .. } = news {
             match (state, outcome) {
                 (Some(State::Done), _) => summary.done += 1,
+                (Some(State::Dead), _) => summary.failed += 1,
                 (_, Err(failure)) if matches!(failure.class, Class::Stopped | Class::Environment) => {
                     summary.released += 1;
                 }
@@ -347,18 +367,12 @@ impl Shared {
         }
     }
 
-    /// Notes how a job ended: several failures of this machine in a row bench it.
-    fn judge(&self, outcome: &Result<Value, Failure>) {
+    /// Notes how job `id` ended: failures of several in a row through this machine bench it.
+    fn judge(&self, id: &str, outcome: &Result<Value, Failure>) {
         let mut benched = None;
         self.bench.send_modify(|bench| match outcome {
             Err(failure) if failure.class == Class::Environment => {
-                bench.streak += 1;
-                if bench.streak >= STREAK {
-                    let doublings = (bench.streak - STREAK).min(10);
-                    let rest = (self.settings.bench * 2_u32.pow(doublings)).min(LONGEST_BENCH);
-                    bench.until = Some(Instant::now() + rest);
-                    benched = Some((rest, failure.to_string()));
-                }
+                benched = bench.failed(id, self.settings.bench).map(|rest| (rest, failure.to_string()));
             }
             Err(failure) if failure.class == Class::Stopped => {}
             _ => *bench = Bench::default(),
@@ -392,5 +406,20 @@ pub fn shown(text: &str) -> String {
     match url::Url::parse(text) {
         Ok(url) => crate::model::secret::masked_url(&url),
         Err(_) => text.escape_debug().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_jobs_that_fail_bench_a_worker_and_one_does_not() {
+        let first = Duration::from_secs(1);
+        let mut bench = Bench::default();
+        let mut rests = |ids: &[&str]| ids.iter().map(|id| bench.failed(id, first)).collect::<Vec<_>>();
+        assert_eq!(rests(&["a", "a", "a", "a", "b", "a"]), [None; 6]);
+        assert_eq!(rests(&["c", "a", "d"]), [1, 2, 4].map(|rest| Some(first * rest)));
+        assert_eq!(rests(&["a"; 20]).last(), Some(&Some(LONGEST_BENCH)));
     }
 }
