@@ -1,5 +1,6 @@
 //! Follows the queue: what changed goes into the index and out to the listeners.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(super) async fn follow(site: Arc<Site>) {
     let mut cursor = begin(&site).await;
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut wait, mut swept, mut counted) = (Duration::ZERO, Instant::now(), Value::Null);
+    let (mut wait, mut swept, mut counted) = (Duration::ZERO, None::<Instant>, Value::Null);
     let mut drawn = 0;
     loop {
         tokio::select! {
@@ -53,8 +54,8 @@ pub(super) async fn follow(site: Arc<Site>) {
             drawn = changed;
             site.hub.send(0, "live", &live(&site));
         }
-        if swept.elapsed() > SWEEP {
-            swept = Instant::now();
+        if swept.is_none_or(|swept| swept.elapsed() > SWEEP) {
+            swept = Some(Instant::now());
             sweep(&site).await;
         }
     }
@@ -82,23 +83,36 @@ async fn begin(site: &Site) -> u64 {
 
 /// Takes in all that changed since `cursor`.
 async fn catch_up(site: &Site, cursor: &mut u64) -> Result<(), Failure> {
+    let mut used = BTreeSet::new();
     loop {
         let filter = Filter { state: None, after: Some(*cursor), limit: BATCH, chunks: false };
         let records = site.queue.list(&filter).await?;
-        let Some(last) = records.iter().map(|record| record.version).max() else { return Ok(()) };
+        let Some(last) = records.iter().map(|record| record.version).max() else { break };
         let full = records.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
         let entries: Vec<Entry> = records.iter().map(|record| entry(site, record)).collect();
         site.store.take_in(&entries, &site.queue.address(), now()).await?;
         *cursor = last;
         let jobs: Vec<Value> = entries.into_iter().map(|entry| entry.summary).collect();
         site.hub.send(last, "jobs", &json!(jobs));
-        for record in records.iter().filter(|record| record.state == State::Done) {
-            site.uploads.done(record).await;
-        }
+        let done = records.iter().filter(|record| record.state == State::Done);
+        used.extend(done.filter_map(|record| site.uploads.of(record)));
         if !full {
-            return Ok(());
+            break;
         }
     }
+    let_go(site, &used).await
+}
+
+/// Removes uploads that a job has used, unless another still needs them.
+async fn let_go(site: &Site, used: &BTreeSet<String>) -> Result<(), Failure> {
+    if used.is_empty() {
+        return Ok(());
+    }
+    let wanted = site.store.wanted_uploads().await?;
+    for id in used.difference(&wanted) {
+        site.uploads.forget(id).await;
+    }
+    Ok(())
 }
 
 fn entry(site: &Site, record: &Record) -> Entry {
@@ -129,7 +143,10 @@ pub(super) fn live(site: &Site) -> Value {
 }
 
 async fn sweep(site: &Site) {
-    site.uploads.sweep().await;
+    match site.store.wanted_uploads().await {
+        Ok(wanted) => site.uploads.sweep(wanted).await,
+        Err(failure) => tracing::warn!(%failure, "uploads could not be swept"),
+    }
     let limit = now() - i64::try_from(site.settings.keep).unwrap_or(i64::MAX).saturating_mul(1000);
     let forgotten = async {
         site.store.forget_jobs_before(limit).await?;

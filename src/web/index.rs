@@ -1,6 +1,8 @@
 //! The index of jobs, by which many thousands are searched and paged. It is
 //! made from what the queue says, and could be made again.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use sqlx::{Row as _, SqliteConnection};
 
@@ -111,6 +113,14 @@ impl Store {
             .await
             .map_err(failure)?;
         Ok(rows.iter().filter_map(|row| serde_json::from_str(row.get(0)).ok()).collect())
+    }
+
+    /// The uploads that jobs name which are not over.
+    pub(super) async fn wanted_uploads(&self) -> Result<BTreeSet<String>, Failure> {
+        let query = "SELECT substr(json_extract(summary, '$.input'), 8) FROM job
+            WHERE state IN ('waiting', 'delayed', 'running') AND json_extract(summary, '$.input') LIKE 'upload:%'";
+        let rows = sqlx::query(query).fetch_all(self.pool()).await.map_err(failure)?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// How many jobs there are in each state.

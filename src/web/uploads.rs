@@ -3,7 +3,7 @@
 //! Each has a folder: `upload.json` says what it is to be, `part` grows, and
 //! takes its last name when it is whole and durable.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -94,20 +94,25 @@ impl Uploads {
             taken: Mutex::default(),
             busy: Mutex::default(),
         };
-        uploads.sweep().await;
+        // Nothing is removed before it is known what jobs need.
+        uploads.look(Duration::MAX, BTreeSet::new()).await;
         Ok(uploads)
     }
 
-    /// Removes what nobody used for long, and counts the rest.
-    pub(super) async fn sweep(&self) {
-        let (folder, keep) = (self.folder.clone(), self.keep);
+    /// Removes what nobody used for long, but for the `wanted`, and counts the rest.
+    pub(super) async fn sweep(&self, wanted: BTreeSet<String>) {
+        self.look(self.keep, wanted).await;
+    }
+
+    async fn look(&self, keep: Duration, wanted: BTreeSet<String>) {
+        let folder = self.folder.clone();
         let found = tokio::task::spawn_blocking(move || {
             let mut found = Vec::new();
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let Some(id) = entry.file_name().to_str().filter(|name| is_id(name)).map(String::from) else {
                     continue;
                 };
-                if age(&entry.path()) > keep {
+                if !wanted.contains(&id) && age(&entry.path()) > keep {
                     remove(&entry.path());
                 } else if let Some(bytes) = reserved(&entry.path()) {
                     found.push((id, bytes));
@@ -253,12 +258,9 @@ impl Uploads {
         }
     }
 
-    /// A job is done: its upload is needed no more.
-    pub(super) async fn done(&self, record: &Record) {
-        let input = record.job.get("input").and_then(serde_json::Value::as_str).unwrap_or_default();
-        if let Some(id) = id_below(&self.folder, input) {
-            self.forget(&id).await;
-        }
+    /// The upload that a job takes, if it takes one.
+    pub(super) fn of(&self, record: &Record) -> Option<String> {
+        id_below(&self.folder, record.job.get("input")?.as_str()?)
     }
 
     /// Bytes of all uploads.

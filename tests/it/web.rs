@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use forebay::queue::{self, Asker, End};
 use hmac::Mac as _;
 use serde_json::json;
 
@@ -171,6 +172,67 @@ fn uploads_are_bounded() {
     assert!(said.is_empty() || said.contains(" 507 ") || said.contains(" 413 "), "{said}");
     let left = std::fs::read_dir(site.sandbox.path("state/uploads")).unwrap().count();
     assert_eq!(left, 1, "refused uploads leave nothing behind");
+}
+
+/// Lets a worker elsewhere do the one job that is due.
+fn one_job_is_done(site: &Site) {
+    let url = format!("sqlite:{}", site.sandbox.path("state/queue.db").display());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = queue::open(&url, Duration::from_hours(1)).await.unwrap();
+        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new(), only: None };
+        let claim = queue.claim(&asker, Duration::from_mins(1)).await.unwrap().expect("a job is due");
+        queue.settle(&claim, &End::Done(json!({}))).await.unwrap();
+    });
+}
+
+/// Waits until the list has that many jobs in that state.
+fn counted(site: &Site, state: &str, count: u64) {
+    wait("jobs in the list", || (site.ask("GET", "/api/v1/jobs", b"").json()["counts"][state] == count).then_some(()));
+}
+
+#[test]
+fn an_upload_stays_until_the_last_of_its_jobs_is_done() {
+    let site = Site::start(Sandbox::new(), &["--no-worker"]);
+    let input = site.upload("film.mp4", b"not looked at");
+    let later = json!({ "input": input, "id": "two", "delay": 86_400 });
+    site.submit(&json!({ "input": input, "id": "one" }));
+    let later = site.submit(&later);
+    one_job_is_done(&site);
+    counted(&site, "done", 1);
+    let place = format!("/api/v1/uploads/{}", input.strip_prefix("upload:").unwrap());
+    // What is to go goes before the next change is looked at.
+    let other = site.submit(&json!({ "input": "https://films.example/1.mp4" }));
+    counted(&site, "waiting", 1);
+    site.ask("GET", &place, b"").expect(200);
+    site.ask("POST", &format!("/api/v1/jobs/{other}/cancel"), b"").expect(200);
+    site.ask("POST", &format!("/api/v1/jobs/{later}/retry"), b"").expect(200);
+    one_job_is_done(&site);
+    wait("upload to go", || (site.ask("GET", &place, b"").status == 404).then_some(()));
+}
+
+#[test]
+fn old_uploads_go_but_for_those_that_jobs_wait_for() {
+    let sandbox = Sandbox::new();
+    sandbox.config("[serve]\nupload-keep = \"1h\"\n");
+    let site = Site::start(sandbox, &["--no-worker"]);
+    let inputs = [1, 2, 3].map(|number| site.upload(&format!("{number}.mp4"), &vec![7; 1000 * number]));
+    site.submit(&json!({ "input": inputs[1] }));
+    counted(&site, "waiting", 1);
+    let long_ago = std::time::SystemTime::now() - Duration::from_hours(2);
+    for folder in std::fs::read_dir(site.sandbox.path("state/uploads")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            std::fs::File::open(file.unwrap().path()).unwrap().set_modified(long_ago).unwrap();
+        }
+    }
+    let site = site.restart();
+    // The sweep is over when the room is counted.
+    wait("uploads to be swept", || {
+        let figures = site.ask("GET", "/metrics", b"").expect(200).text();
+        figures.lines().any(|line| line == "forebay_upload_reserved_bytes 2000").then_some(())
+    });
+    let status = |input: &String| site.ask("GET", &input.replace("upload:", "/api/v1/uploads/"), b"").status;
+    assert_eq!(inputs.each_ref().map(status), [404, 200, 404]);
 }
 
 #[test]
