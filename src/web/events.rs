@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Site;
 use super::follow;
-use super::hub::{Message, Seat};
+use super::hub::{Message, RESET, Seat};
 use super::problem::{Answer, Problem};
 
 /// Jobs that are told to somebody who comes back; if there were more, they load the page anew.
@@ -47,8 +47,10 @@ pub(super) async fn events(State(site): State<Arc<Site>>, headers: HeaderMap) ->
     let mut version = 0;
     if let Some(last) = last {
         let missed = site.store.since(last, MISSED + 1).await?;
-        if missed.len() > usize::try_from(MISSED).unwrap_or(usize::MAX) {
-            first.push_back(message(0, "reset", &Value::Null));
+        let newest = site.store.newest().await?.map_or(0, |(_, version, _)| version);
+        // Who knows of later changes than there were has heard them from a queue that is gone.
+        if missed.len() > usize::try_from(MISSED).unwrap_or(usize::MAX) || last > newest {
+            first.push_back(message(0, RESET, &Value::Null));
         } else if let Some(newest) = missed.last().and_then(|job| job["version"].as_u64()) {
             version = newest;
             first.push_back(message(newest, "jobs", &json!(missed)));
@@ -78,8 +80,13 @@ async fn next(mut listening: Listening) -> Option<(Result<Event, Infallible>, Li
         };
         match heard {
             Ok(message) if message.version != 0 && message.version <= listening.version => {}
-            Ok(message) => return Some((Ok(event(&message)), listening)),
-            Err(RecvError::Lagged(_)) => return Some((Ok(event(&message(0, "reset", &Value::Null))), listening)),
+            Ok(message) => {
+                if message.event == RESET {
+                    listening.version = 0;
+                }
+                return Some((Ok(event(&message)), listening));
+            }
+            Err(RecvError::Lagged(_)) => return Some((Ok(event(&message(0, RESET, &Value::Null))), listening)),
             Err(RecvError::Closed) => return None,
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::hub::RESET;
 use super::index::Entry;
 use super::summary::summary;
 use super::{Site, now};
@@ -25,20 +26,23 @@ const SWEEP: Duration = Duration::from_hours(1);
 /// The longest wait for a queue that cannot be reached.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// How often a silent queue is asked whether it is the one from before.
+const DOUBT: Duration = Duration::from_secs(3);
+
 /// Follows until the server stops.
 pub(super) async fn follow(site: Arc<Site>) {
     let mut cursor = begin(&site).await;
     let mut beats = tokio::time::interval(BEAT);
     beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut wait, mut swept, mut counted) = (Duration::ZERO, None::<Instant>, Value::Null);
-    let mut drawn = 0;
+    let (mut drawn, mut checked) = (0, None);
     loop {
         tokio::select! {
             () = site.stop.cancelled() => return,
             _ = beats.tick() => {}
         }
         let before = cursor;
-        if let Err(failure) = catch_up(&site, &mut cursor).await {
+        if let Err(failure) = catch_up(&site, &mut cursor, &mut checked).await {
             wait = (wait * 2).clamp(BEAT, LONGEST_WAIT);
             tracing::warn!(%failure, "the queue cannot be followed");
             beats.reset_after(wait);
@@ -61,32 +65,56 @@ pub(super) async fn follow(site: Arc<Site>) {
     }
 }
 
-/// Where to begin: where the last run ended, if the queue still knows of it.
+/// Where to begin: where the last run ended, if it read the same address.
 async fn begin(site: &Site) -> u64 {
-    let address = site.queue.address();
-    let cursor = site.store.cursor(&address).await.unwrap_or(0);
-    if cursor == 0 {
-        return 0;
+    let cursor = site.store.cursor(&site.queue.address()).await.unwrap_or(0);
+    if cursor == 0
+        && let Err(failure) = site.store.forget_jobs().await
+    {
+        tracing::warn!(%failure, "the index of jobs could not be emptied");
     }
-    let last = Filter { state: None, after: Some(cursor - 1), limit: 1, chunks: true };
-    match site.queue.list(&last).await {
-        Ok(records) if records.is_empty() => {
-            // Another queue lies at the same address: what is known is of the old one.
-            if let Err(failure) = site.store.forget_jobs().await {
-                tracing::warn!(%failure, "the index of jobs could not be emptied");
-            }
-            0
+    cursor
+}
+
+/// Whether another queue lies at the address where `cursor` was reached: it was emptied, or
+/// an older copy took its place.
+async fn is_another(site: &Site, cursor: u64) -> Result<bool, Failure> {
+    let Some(before) = cursor.checked_sub(1) else { return Ok(false) };
+    if let Some((id, version, ended)) = site.store.newest().await? {
+        match site.queue.get(&id).await? {
+            // Queues forget what was over long ago, and nothing else.
+            None if ended.is_none_or(|ended| ended > oldest(site)) => return Ok(true),
+            Some(record) if record.version >= version => return Ok(false),
+            _ => {}
         }
-        _ => cursor,
     }
+    let last = Filter { state: None, after: Some(before), limit: 1, chunks: true };
+    Ok(site.queue.list(&last).await?.is_empty())
+}
+
+/// Forgets the jobs of a queue that is gone, to read anew.
+async fn start_over(site: &Site, cursor: &mut u64) -> Result<(), Failure> {
+    tracing::warn!(queue = site.queue.address(), "another queue lies there now: its jobs are read anew");
+    site.store.forget_jobs().await?;
+    *cursor = 0;
+    site.hub.send(0, RESET, &Value::Null);
+    Ok(())
 }
 
 /// Takes in all that changed since `cursor`.
-async fn catch_up(site: &Site, cursor: &mut u64) -> Result<(), Failure> {
+async fn catch_up(site: &Site, cursor: &mut u64, checked: &mut Option<Instant>) -> Result<(), Failure> {
     let mut used = BTreeSet::new();
     loop {
         let filter = Filter { state: None, after: Some(*cursor), limit: BATCH, chunks: false };
         let records = site.queue.list(&filter).await?;
+        // What comes may be of another queue, and silence may be as well.
+        if !records.is_empty() || checked.is_none_or(|checked| checked.elapsed() > DOUBT) {
+            if is_another(site, *cursor).await? {
+                start_over(site, cursor).await?;
+                continue;
+            }
+            *checked = Some(Instant::now());
+        }
         let Some(last) = records.iter().map(|record| record.version).max() else { break };
         let full = records.len() >= usize::try_from(BATCH).unwrap_or(usize::MAX);
         let entries: Vec<Entry> = records.iter().map(|record| entry(site, record)).collect();
@@ -142,12 +170,17 @@ pub(super) fn live(site: &Site) -> Value {
     site.live.figures().into_iter().map(|(id, figures)| (id, json!(figures))).collect()
 }
 
+/// What was over before this is forgotten.
+fn oldest(site: &Site) -> i64 {
+    now() - i64::try_from(site.settings.keep).unwrap_or(i64::MAX).saturating_mul(1000)
+}
+
 async fn sweep(site: &Site) {
     match site.store.wanted_uploads().await {
         Ok(wanted) => site.uploads.sweep(wanted).await,
         Err(failure) => tracing::warn!(%failure, "uploads could not be swept"),
     }
-    let limit = now() - i64::try_from(site.settings.keep).unwrap_or(i64::MAX).saturating_mul(1000);
+    let limit = oldest(site);
     let forgotten = async {
         site.store.forget_jobs_before(limit).await?;
         site.store.forget_messages_before(limit).await

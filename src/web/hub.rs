@@ -11,6 +11,9 @@ const BEHIND: usize = 128;
 /// Most listeners at once.
 pub(super) const MOST: u64 = 2000;
 
+/// The event that says: load anew, what was told is of no use any more.
+pub(super) const RESET: &str = "reset";
+
 /// One message.
 #[derive(Clone, Debug)]
 pub(super) struct Message {

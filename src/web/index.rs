@@ -56,6 +56,13 @@ impl Store {
         change.commit().await.map_err(failure)
     }
 
+    /// The job that changed last, of those that are known: its number, its version, and when it was over.
+    pub(super) async fn newest(&self) -> Result<Option<(String, u64, Option<i64>)>, Failure> {
+        let query = "SELECT id, version, ended FROM job ORDER BY version DESC LIMIT 1";
+        let row = sqlx::query(query).fetch_optional(self.pool()).await.map_err(failure)?;
+        Ok(row.map(|row| (row.get(0), u64::try_from(row.get::<i64, _>(1)).unwrap_or(0), row.get(2))))
+    }
+
     /// Takes in jobs that changed, and with them, in one transaction, what is to
     /// be told of them and how far the queue was read.
     pub(super) async fn take_in(&self, entries: &[Entry], address: &str, now: i64) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,6 +11,7 @@ use forebay::queue::{self, Asker, End};
 use hmac::Mac as _;
 use serde_json::json;
 
+use crate::support::brokers::RedisServer;
 use crate::support::media;
 use crate::support::sandbox::Sandbox;
 use crate::support::site::{Receiver, Site, wait};
@@ -287,30 +289,61 @@ fn jobs_are_handed_in_once_listed_cancelled_and_retried() {
     }
 }
 
+/// The stream of events, after the one that was heard `last`.
+fn listen(site: &Site, last: Option<&str>) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+    stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
+    let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
+    stream.write_all(format!("GET /api/v1/events HTTP/1.0\r\nhost: localhost\r\n{last}\r\n").as_bytes()).unwrap();
+    BufReader::new(stream)
+}
+
+/// The id and the data of the next event of that name.
+fn next(stream: &mut BufReader<TcpStream>, wanted: &str) -> (String, String) {
+    let (mut event, mut id, mut data) = (String::new(), String::new(), String::new());
+    for line in stream.lines().map(Result::unwrap) {
+        match line.split_once(": ") {
+            Some(("event", text)) => event = text.into(),
+            Some(("id", text)) => id = text.into(),
+            Some(("data", text)) => data = text.into(),
+            _ if line.is_empty() && event == wanted => return (id, data),
+            _ => {}
+        }
+    }
+    panic!("the stream ended");
+}
+
+#[test]
+fn a_queue_that_was_emptied_is_read_anew() {
+    let url = RedisServer::shared();
+    let site = Site::start(Sandbox::new(), &["--no-worker", "--queue", &url]);
+    let job = |number: u32| json!({ "input": format!("https://films.example/{number}.mp4") });
+    let old = [1, 2, 3].map(|number| site.submit(&job(number)));
+    counted(&site, "waiting", 3);
+    let mut stream = listen(&site, None);
+    next(&mut stream, "counts");
+    let flushed = Command::new("redis-cli").args(["-u", &url, "FLUSHDB"]).output().unwrap();
+    assert!(flushed.status.success(), "{flushed:?}");
+    // As many changes as before, so that the versions alone tell nothing.
+    let new = [4, 5, 6, 7].map(|number| site.submit(&job(number)));
+    next(&mut stream, "reset");
+    let (last, told) = next(&mut stream, "jobs");
+    assert!(new.iter().any(|id| told.contains(id)) && !old.iter().any(|id| told.contains(id)), "{told}");
+    counted(&site, "waiting", 4);
+    let listed = site.ask("GET", "/api/v1/jobs", b"").text();
+    assert!(new.iter().all(|id| listed.contains(id)) && !old.iter().any(|id| listed.contains(id)), "{listed}");
+    // Nothing comes after it: the silence is noticed too.
+    let flushed = Command::new("redis-cli").args(["-u", &url, "FLUSHDB"]).output().unwrap();
+    assert!(flushed.status.success(), "{flushed:?}");
+    next(&mut stream, "reset");
+    counted(&site, "waiting", 0);
+    next(&mut listen(&site, Some(&last)), "reset");
+}
+
 #[test]
 fn who_comes_back_hears_what_was_missed() {
     let site = Site::start(Sandbox::new(), &["--no-worker"]);
-    let listen = |last: Option<&str>| {
-        let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_mins(1))).unwrap();
-        let last = last.map(|last| format!("last-event-id: {last}\r\n")).unwrap_or_default();
-        stream.write_all(format!("GET /api/v1/events HTTP/1.0\r\nhost: localhost\r\n{last}\r\n").as_bytes()).unwrap();
-        BufReader::new(stream)
-    };
-    // The id and the data of the next event of that name.
-    let next = |stream: &mut BufReader<TcpStream>, wanted: &str| {
-        let (mut event, mut id, mut data) = (String::new(), String::new(), String::new());
-        for line in stream.lines().map(Result::unwrap) {
-            match line.split_once(": ") {
-                Some(("event", text)) => event = text.into(),
-                Some(("id", text)) => id = text.into(),
-                Some(("data", text)) => data = text.into(),
-                _ if line.is_empty() && event == wanted => return (id, data),
-                _ => {}
-            }
-        }
-        panic!("the stream ended");
-    };
+    let listen = |last: Option<&str>| listen(&site, last);
     let mut stream = listen(None);
     next(&mut stream, "counts");
     let one = site.submit(&json!({ "input": "https://films.example/1.mp4" }));
