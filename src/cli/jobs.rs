@@ -166,7 +166,8 @@ async fn retry(queue: &Arc<dyn Queue>, ids: &[String], dead: bool, json: bool) -
 }
 
 async fn watch(queue: &Arc<dyn Queue>, ids: &[String], json: bool) -> Result<Exit, Failure> {
-    let mut over: HashMap<&str, State> = HashMap::new();
+    // Whether those that are over were done.
+    let mut over: HashMap<&str, bool> = HashMap::new();
     let mut after = 0;
     if ids.is_empty() {
         // Only what happens from now on.
@@ -181,7 +182,7 @@ async fn watch(queue: &Arc<dyn Queue>, ids: &[String], json: bool) -> Result<Exi
         print_out(&if json { masked(&record).to_string() } else { row(&record) });
         after = after.max(record.version);
         if record.state.is_over() {
-            over.insert(id, record.state);
+            over.insert(id, record.state == State::Done);
         }
     }
     while ids.is_empty() || over.len() < ids.len() {
@@ -193,17 +194,22 @@ async fn watch(queue: &Arc<dyn Queue>, ids: &[String], json: bool) -> Result<Exi
                 print_out(&if json { masked(&record).to_string() } else { row(&record) });
             }
             if let Some(id) = wanted.filter(|_| record.state.is_over()) {
-                over.insert(id, record.state);
+                over.insert(id, record.state == State::Done);
             }
         }
         // A change may have come between two looks at different jobs.
         for id in ids.iter().filter(|id| !over.contains_key(id.as_str())).collect::<Vec<_>>() {
-            if let Some(record) = queue.get(id).await?.filter(|record| record.state.is_over()) {
-                over.insert(id, record.state);
+            match queue.get(id).await? {
+                Some(record) if record.state.is_over() => drop(over.insert(id, record.state == State::Done)),
+                Some(_) => {}
+                None => {
+                    print_err(&format!("error: there is no job `{}` any more", clean(id)));
+                    over.insert(id, false);
+                }
             }
         }
     }
-    Ok(if over.values().all(|state| *state == State::Done) { Exit::Done } else { Exit::SomeFailed })
+    Ok(if over.values().all(|done| *done) { Exit::Done } else { Exit::SomeFailed })
 }
 
 fn unknown(id: &str) -> Exit {

@@ -405,6 +405,23 @@ fn commands_submit_show_and_retry() {
 }
 
 #[test]
+fn who_watches_a_job_that_is_lost_is_told() {
+    let url = RedisServer::shared();
+    let yard = Yard::new(Some(url.clone()));
+    let id = yard.submit(&yard.job("a", "clip.mp4"));
+    let mut watch = yard.sandbox.start(["jobs", "watch", &id]);
+    let (begun, out) = (Instant::now(), || std::fs::read_to_string(yard.sandbox.path("tmp/out-0")).unwrap_or_default());
+    while !out().contains("waiting") {
+        assert!(begun.elapsed() < PATIENCE, "{}", out());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let flushed = std::process::Command::new("redis-cli").args(["-u", &url, "FLUSHDB"]).output().unwrap();
+    assert!(flushed.status.success(), "{flushed:?}");
+    let run = ended(&mut watch).expect(1);
+    assert!(run.stderr.contains("any more"), "{}", run.stderr);
+}
+
+#[test]
 fn a_redis_that_could_forget_is_named_at_the_start() {
     let server = RedisServer::start("everysec");
     let yard = Yard::new(Some(server.url(0)));
