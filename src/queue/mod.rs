@@ -303,6 +303,10 @@ pub trait Queue: Send + Sync {
     /// One that is there already, by [`Job::identity`], is not taken in twice.
     async fn submit(&self, job: &Job) -> Result<Submitted, QueueError>;
 
+    /// The job that is there already and stands for the same wish as `job`, if there is one: [`Queue::submit`]
+    /// would give it, too.
+    async fn twin(&self, job: &Job) -> Result<Option<String>, QueueError>;
+
     /// Lends one due job for `lease`, if there is one: the highest priority, then the tenant
     /// whose turn it is, then the oldest. The attempt is counted now. A lease that
     /// runs out makes the job due again, or dead if that was its last attempt.

@@ -187,16 +187,8 @@ impl Sqlite {
     async fn submitted(&self, change: &mut SqliteConnection, job: &Job) -> Result<Submitted, QueueError> {
         let unreachable = |error: sqlx::Error| self.unreachable(&error);
         let (identity, named) = job.identity();
-        let twin = sqlx::query(
-            "SELECT id FROM job WHERE identity = ?
-             AND ((named AND state <> 'dead') OR state IN ('waiting', 'delayed', 'running')) LIMIT 1",
-        )
-        .bind(&identity)
-        .fetch_optional(&mut *change)
-        .await
-        .map_err(unreachable)?;
-        if let Some(twin) = twin {
-            return Ok(Submitted { id: twin.get(0), new: false });
+        if let Some(id) = twin_of(&mut *change, &identity).await.map_err(unreachable)? {
+            return Ok(Submitted { id, new: false });
         }
         let now = clock::now();
         let id = new_id(now)?;
@@ -266,6 +258,10 @@ impl Queue for Sqlite {
         let submitted = self.submitted(&mut change, job).await?;
         change.commit().await.map_err(|error| self.unreachable(&error))?;
         Ok(submitted)
+    }
+
+    async fn twin(&self, job: &Job) -> Result<Option<String>, QueueError> {
+        twin_of(&self.pool, &job.identity().0).await.map_err(|error| self.unreachable(&error))
     }
 
     async fn claim(&self, asker: &Asker, lease: Duration) -> Result<Option<Claim>, QueueError> {
@@ -407,6 +403,14 @@ impl Queue for Sqlite {
     fn abilities(&self) -> Abilities {
         Abilities { once: true, fair: true, lists_waiting: true, remote: false }
     }
+}
+
+/// The job that stands for a wish already.
+async fn twin_of(queue: impl sqlx::SqliteExecutor<'_>, identity: &str) -> Result<Option<String>, sqlx::Error> {
+    let query = "SELECT id FROM job WHERE identity = ?
+        AND ((named AND state <> 'dead') OR state IN ('waiting', 'delayed', 'running')) LIMIT 1";
+    let row = sqlx::query(query).bind(identity).fetch_optional(queue).await?;
+    Ok(row.map(|row| row.get(0)))
 }
 
 fn lost(claim: &Claim) -> QueueError {

@@ -8,13 +8,13 @@ use axum::extract::{Extension, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::guest::Guest;
 use super::problem::{Answer, Problem};
 use super::summary::whole;
 use super::token::Scope;
-use super::{Site, follow, index};
+use super::{Site, follow, index, uploads};
 use crate::model::fault;
 use crate::model::job::{Job, LONGEST};
 use crate::queue::{Record, State as JobState};
@@ -40,10 +40,8 @@ pub(super) async fn submit(
     }
     let mut value: Value =
         serde_json::from_slice(&body).map_err(|error| Problem::bad(format!("not valid JSON: {error}")))?;
-    complete(&site, &guest, &mut value).await?;
-    if let Some(key) = headers.get("idempotency-key") {
-        value["key"] = idempotency_key(&guest, key)?.into();
-    }
+    let key = headers.get("idempotency-key").map(|key| idempotency_key(&guest, key)).transpose()?;
+    complete(&site, &guest, &mut value, key).await?;
     let job = Job::from_value(&value)?.from_outside()?;
     let submitted = site.queue.submit(&job).await?;
     fault::point("job-accepted");
@@ -61,18 +59,19 @@ pub(super) async fn submit(
 }
 
 /// Adds what the server knows better than who asks, and refuses what is not theirs to say.
-async fn complete(site: &Site, guest: &Guest, value: &mut Value) -> Answer<()> {
+async fn complete(site: &Site, guest: &Guest, value: &mut Value, key: Option<String>) -> Answer<()> {
     let Value::Object(job) = value else { return Err(Problem::bad("a job is a JSON object")) };
     job.entry("v").or_insert(json!(1));
     job.entry("kind").or_insert(json!("hls"));
     job.entry("to").or_insert(json!(site.settings.to));
+    job.extend(key.map(|key| ("key".to_owned(), json!(key))));
     let text = |value: Option<&Value>| value.and_then(Value::as_str).map(String::from);
     if let Some(input) = text(job.get("input")) {
         if let Some(id) = input.strip_prefix("upload:") {
-            let upload = site.uploads.finished(id).await?;
-            job.insert("input".into(), json!(upload.path));
-            if !upload.name.is_empty() {
-                job.entry("title").or_insert(json!(upload.title()));
+            let (path, title) = uploaded(site, id, job).await?;
+            job.insert("input".into(), path);
+            if let Some(title) = title {
+                job.entry("title").or_insert(title);
             }
         } else if !input.contains("://") && !guest.token.may(Scope::Admin) {
             return Err(Problem::new(StatusCode::FORBIDDEN, "files of the server are named by administrators alone")
@@ -87,6 +86,30 @@ async fn complete(site: &Site, guest: &Guest, value: &mut Value) -> Answer<()> {
         }
     }
     Ok(())
+}
+
+/// Where the upload is that a job names, and its title.
+async fn uploaded(site: &Site, id: &str, job: &Map<String, Value>) -> Answer<(Value, Option<Value>)> {
+    match site.uploads.finished(id).await {
+        Ok(upload) => {
+            let title = (!upload.name.is_empty()).then(|| json!(upload.title()));
+            Ok((json!(upload.path), title))
+        }
+        Err(problem) => earlier(site, id, job).await?.ok_or(problem),
+    }
+}
+
+/// The same of a request that was sent before: its job may be done, and the upload gone with that.
+async fn earlier(site: &Site, id: &str, job: &Map<String, Value>) -> Answer<Option<(Value, Option<Value>)>> {
+    if !job.contains_key("key") {
+        return Ok(None);
+    }
+    let wish = Job::from_value(&Value::Object(job.clone()))?.from_outside()?;
+    let Some(number) = site.queue.twin(&wish).await? else { return Ok(None) };
+    let Some(Record { job, .. }) = site.queue.get(&number).await? else { return Ok(None) };
+    let input = job.get("input").and_then(Value::as_str).unwrap_or_default();
+    let same = uploads::id_of(&site.settings, input).is_some_and(|known| known == id);
+    Ok(same.then(|| (json!(input), job.get("title").cloned())))
 }
 
 /// The key of a request as that of the job: what others send does not meet it.

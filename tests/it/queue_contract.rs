@@ -256,7 +256,10 @@ async fn the_same_wish_is_one_job(bench: Bench) {
     let claim = bench.claim(LONG).await;
     bench.queue.settle(&claim, &End::Done(json!(null))).await.unwrap();
     let again = bench.queue.submit(&named).await.unwrap();
-    assert_eq!((again.id, again.new), (id, false));
+    assert_eq!((&again.id, again.new), (&id, false));
+    assert_eq!(bench.queue.twin(&named).await.unwrap(), Some(id));
+    assert_eq!(bench.queue.twin(&Job { tenant: "other".into(), ..named }).await.unwrap(), None);
+    assert_eq!(bench.queue.twin(&job("a")).await.unwrap(), None, "it is done, and has no name");
     bench.none().await;
 }
 

@@ -214,6 +214,27 @@ fn an_upload_stays_until_the_last_of_its_jobs_is_done() {
 }
 
 #[test]
+fn a_request_sent_again_finds_its_job_when_the_upload_is_used_up() {
+    let site = Site::start(Sandbox::new(), &["--no-worker"]);
+    let input = site.upload("film.mp4", b"not looked at");
+    let send = |key: &str, more: &serde_json::Value| {
+        let mut job = json!({ "input": input, "id": "film" });
+        job.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let headers = [("content-type", "application/json"), ("idempotency-key", key)];
+        site.send("POST", "/api/v1/jobs", &headers, job.to_string().as_bytes())
+    };
+    let id = send("order-1", &json!({})).expect(201).json()["id"].clone();
+    one_job_is_done(&site);
+    let place = input.replace("upload:", "/api/v1/uploads/");
+    wait("upload to go", || (site.ask("GET", &place, b"").status == 404).then_some(()));
+    let again = send("order-1", &json!({})).expect(200).json();
+    assert_eq!((&again["id"], &again["state"]), (&id, &json!("done")));
+    send("order-1", &json!({ "title": "Another" })).expect(422);
+    send("order-2", &json!({})).expect(422);
+    site.ask("POST", "/api/v1/jobs", json!({ "input": input }).to_string().as_bytes()).expect(422);
+}
+
+#[test]
 fn old_uploads_go_but_for_those_that_jobs_wait_for() {
     let sandbox = Sandbox::new();
     sandbox.config("[serve]\nupload-keep = \"1h\"\n");

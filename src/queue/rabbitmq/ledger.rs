@@ -130,7 +130,7 @@ impl Ledger {
     }
 
     /// The job that stands for the same wish already.
-    fn twin(&self, at: i64, place: &Place) -> Option<String> {
+    pub(super) fn twin(&self, at: i64, place: &Place) -> Option<String> {
         let twin = self.jobs.get(self.identities.get(&place.identity)?)?;
         let fresh = twin.record.ended.is_some_and(|ended| ended + place.keep > at);
         let known = place.named && twin.record.state != State::Dead && fresh;

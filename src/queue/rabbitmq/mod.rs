@@ -131,6 +131,11 @@ impl Queue for RabbitMq {
         }
     }
 
+    async fn twin(&self, job: &Job) -> Result<Option<String>, QueueError> {
+        let place = stranger::place_of(job, String::new(), self.keep);
+        Ok(self.fresh().await?.twin(clock::now(), &place))
+    }
+
     async fn claim(&self, asker: &Asker, lease: Duration) -> Result<Option<Claim>, QueueError> {
         self.link.move_strangers();
         self.link.live().await?;

@@ -41,6 +41,7 @@ pub struct Redis {
 
 struct Scripts {
     submit: Script,
+    twin: Script,
     claim: Script,
     renew: Script,
     settle: Script,
@@ -70,6 +71,7 @@ impl Redis {
             connection: Mutex::new(None),
             scripts: Scripts {
                 submit: script!("submit.lua"),
+                twin: script!("twin.lua"),
                 claim: script!("claim.lua"),
                 renew: script!("renew.lua"),
                 settle: script!("settle.lua"),
@@ -141,13 +143,9 @@ impl Redis {
 #[async_trait]
 impl Queue for Redis {
     async fn submit(&self, job: &Job) -> Result<Submitted, QueueError> {
-        let identity = match &job.key {
-            Some(key) => format!("k:{}:{key}", job.tenant),
-            None => format!("d:{}", job.identity().0),
-        };
         let arguments = [
             job.to_value().to_string(),
-            identity,
+            identity(job),
             u8::from(job.key.is_some()).to_string(),
             label_key(&job.labels),
             job.priority.to_string(),
@@ -158,6 +156,10 @@ impl Queue for Redis {
         ];
         let (id, new): (String, bool) = self.twice(&self.scripts.submit, &arguments).await?;
         Ok(Submitted { id, new })
+    }
+
+    async fn twin(&self, job: &Job) -> Result<Option<String>, QueueError> {
+        self.twice(&self.scripts.twin, &[identity(job), u8::from(job.key.is_some()).to_string()]).await
     }
 
     async fn claim(&self, asker: &Asker, lease: Duration) -> Result<Option<Claim>, QueueError> {
@@ -271,6 +273,14 @@ impl Queue for Redis {
 
     fn abilities(&self) -> Abilities {
         Abilities { once: true, fair: true, lists_waiting: true, remote: true }
+    }
+}
+
+/// By what two submissions are one job: so written that scripts can make it of a stranger's job.
+fn identity(job: &Job) -> String {
+    match &job.key {
+        Some(key) => format!("k:{}:{key}", job.tenant),
+        None => format!("d:{}", job.identity().0),
     }
 }
 

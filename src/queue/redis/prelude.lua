@@ -78,14 +78,19 @@ local function failed(id, what, wait)
     return settle(id, state, what, wait, true, false)
 end
 
+-- The job that stands for a wish already, if there is one.
+local function twin_of(identity, named)
+    local twin = redis.call('GET', P .. 'identity:' .. identity)
+    if not twin then return nil end
+    local state = field(twin, 'state')
+    local alive = state == 'waiting' or state == 'delayed' or state == 'running'
+    return state and (alive or (named and state ~= 'dead')) and twin or nil
+end
+
 -- Takes in a job. `given` has what the sender's program knows of it; a stranger's text is looked into here.
 local function take(text, given, seed)
-    local twin = redis.call('GET', P .. 'identity:' .. given.identity)
-    if twin then
-        local state = field(twin, 'state')
-        local alive = state == 'waiting' or state == 'delayed' or state == 'running'
-        if state and (alive or (given.named and state ~= 'dead')) then return twin, false end
-    end
+    local twin = twin_of(given.identity, given.named)
+    if twin then return twin, false end
     local place = redis.call('INCR', P .. 'place')
     local id = string.format('%012x', now) .. string.sub(redis.sha1hex(seed .. place), 1, 10)
     local served = tonumber(redis.call('GET', P .. 'served') or '0')
