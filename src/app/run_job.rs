@@ -25,7 +25,7 @@ use crate::job::hls::{self, Outcome};
 use crate::job::share::Share;
 use crate::job::{Context, Ids, Lanes};
 use crate::model::event::Usage;
-use crate::model::failure::Failure;
+use crate::model::failure::{Class, Failure};
 use crate::model::id;
 use crate::model::item::{Item, Locator, Rank};
 use crate::model::job::{Job, Task};
@@ -125,8 +125,12 @@ impl Workshop {
             let value = job.options.get(rule.name)?.clone();
             Some(Flag { name: rule.name, key: rule.setting, value })
         }));
-        // Without the job's options they were right when the workshop began.
-        let mut config = load(flags, self.cores)?;
+        let mut config = load(flags.clone(), self.cores).or_else(|_| {
+            // Without the job's options they were right when the workshop began. If they no longer are,
+            // somebody may be writing them just now.
+            load(self.flags.clone(), self.cores).map_err(|failure| Failure { class: Class::Environment, ..failure })?;
+            load(flags, self.cores)
+        })?;
         // A request that hangs has to be known for one while the lease still runs, which was not renewed just now.
         config.stores.wire.stall = config.stores.wire.stall.min(config.worker.lease / 3);
         Ok(config)

@@ -330,6 +330,33 @@ fn a_job_that_no_machine_can_do_is_dead_in_the_end() {
 }
 
 #[test]
+fn settings_that_are_wrong_for_a_while_kill_no_job() {
+    let yard = Yard::new(None);
+    let mut worker = yard.worker(&[], &[]);
+    let out = || std::fs::read_to_string(yard.sandbox.path("tmp/out-0")).unwrap_or_default();
+    let begun = Instant::now();
+    while !out().contains("\"worker\"") {
+        assert!(begun.elapsed() < PATIENCE, "{}", out());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    yard.sandbox.config("[worker\nslots = ");
+    let id = yard.submit(&Job { attempts: 1, ..yard.job("a", "clip.mp4") });
+    while yard.record(&id).log.is_empty() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    yard.settings("");
+    let done = yard.stands(&id, State::Done);
+    assert!(done.log[0].what.starts_with("given back: ") && done.attempt == 1, "{done:?}");
+    // What is wrong with the job itself is still its fault.
+    let mut odd = yard.job("b", "clip.mp4");
+    odd.options.insert("profile", "no such".into());
+    assert_eq!(yard.stands(&yard.submit(&odd), State::Dead).log.len(), 1);
+    worker.signal(Signal::TERM);
+    assert_eq!(ended(&mut worker).code, Some(0));
+}
+
+#[test]
 fn jobs_may_use_what_the_worker_allows_and_nothing_else() {
     let yard = Yard::new(None);
     let ok = yard.job("a", "clip.mp4");
