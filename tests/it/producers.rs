@@ -107,8 +107,15 @@ fn harms_nobody(url: &str, program: &str, arguments: &[&str]) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let long = format!("{{\"v\":1,\"title\":\"{}\"}}", "x".repeat(100_000));
     let deep = "[".repeat(5000);
+    let labelled =
+        [json!(["GPU"]), json!(["a", "b", "c", "d", "e", "f", "g"]), json!(["gpu", 7]), json!(["forebay-x"])].map(
+            |labels| {
+                json!({ "v": 1, "kind": "hls", "input": "https://a/b.mp4", "to": "/x", "labels": labels }).to_string()
+            },
+        );
     let odd = ["", "{", "[]", "7", r#"{"priority":1e99,"labels":[[]],"tenant":{}}"#, "\u{0}", &long, &deep];
-    for text in odd {
+    let odd: Vec<&str> = odd.into_iter().chain(labelled.iter().map(String::as_str)).collect();
+    for text in &odd {
         let mut command = Command::new(program);
         command.args(arguments).stdin(std::process::Stdio::piped());
         let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
@@ -132,6 +139,20 @@ fn harms_nobody(url: &str, program: &str, arguments: &[&str]) {
         }
         assert_eq!(seen, odd.len());
         assert_eq!(queue.counts().await.unwrap().dead, odd.len() as u64);
+    });
+}
+
+#[test]
+fn strangers_may_name_a_label_twice() {
+    let url = RedisServer::shared();
+    let job = r#"{"v":1,"kind":"hls","input":"https://a/b.mp4","to":"/x","labels":["gpu","big-disk","gpu"]}"#;
+    run("redis-cli", &["-u", &url, "LPUSH", "forebay:inbox", job], &url);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = queue::open(&url, Duration::from_hours(1)).await.unwrap();
+        let labels = ["big-disk", "gpu"].map(String::from).into();
+        let asker = Asker { worker: "w".into(), labels, only: None };
+        assert!(queue.claim(&asker, Duration::from_mins(1)).await.unwrap().is_some());
     });
 }
 

@@ -110,22 +110,31 @@ local function between(value, least, most, usual)
     return value
 end
 
+-- The labels of a stranger's job as one text. If they are not what labels are it has none, so that
+-- any worker takes it, finds that out, and says so.
+local function labels_of(list)
+    if type(list) ~= 'table' then return '' end
+    local labels, known = {}, {}
+    for _, label in ipairs(list) do
+        local plain = type(label) == 'string' and #label <= 32 and string.match(label, '^[a-z0-9-]+$')
+        if not plain or string.sub(label, 1, 8) == 'forebay-' then return '' end
+        if not known[label] then table.insert(labels, label) end
+        known[label] = true
+    end
+    if #labels > 6 then return '' end
+    table.sort(labels)
+    return table.concat(labels, ',')
+end
+
 -- What a stranger's job says of its place. What is wrong with it, a worker finds and says.
 local function looked_into(text)
     local read, job = pcall(cjson.decode, text)
     if not read or type(job) ~= 'table' then job = {} end
     local tenant = type(job.tenant) == 'string' and string.sub(job.tenant, 1, 64) or ''
-    local labels = {}
-    if type(job.labels) == 'table' then
-        for _, label in ipairs(job.labels) do
-            if type(label) == 'string' and #label <= 32 and #labels < 6 then table.insert(labels, label) end
-        end
-    end
-    table.sort(labels)
     local named = type(job.key) == 'string'
     return {
         tenant = tenant,
-        labels = table.concat(labels, ','),
+        labels = labels_of(job.labels),
         priority = between(job.priority, -9, 9, 0),
         attempts = between(job.attempts, 1, 20, 3),
         delay = 1000 * between(job.delay, 0, 2592000, 0),
