@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use forebay::model::job::Job;
-use forebay::queue::{self, Asker, End};
+use forebay::model::job::{Job, Task};
+use forebay::queue::{self, Asker, Counts, End};
 use serde_json::{Value, json};
 
 use crate::support::brokers::{RabbitServer, RedisServer};
@@ -139,6 +139,42 @@ fn harms_nobody(url: &str, program: &str, arguments: &[&str]) {
         }
         assert_eq!(seen, odd.len());
         assert_eq!(queue.counts().await.unwrap().dead, odd.len() as u64);
+    });
+}
+
+/// An eviction, or somebody's DEL, takes a job's hash and leaves its number wherever it stands.
+#[test]
+fn a_job_that_redis_lost_blocks_no_other() {
+    let url = RedisServer::shared();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = queue::open(&url, Duration::from_hours(1)).await.unwrap();
+        let asker = Asker { worker: "w".into(), labels: std::collections::BTreeSet::new(), only: None };
+        let job = |name: &str| Job::new(Task::Hls, &format!("https://a/{name}.mp4"), "/x");
+        let mut lost = Vec::new();
+        for name in ["over", "running"] {
+            lost.push(queue.submit(&job(name)).await.unwrap().id);
+            let claim = queue.claim(&asker, Duration::from_millis(1)).await.unwrap().unwrap();
+            if name == "over" {
+                queue.settle(&claim, &End::Done(json!(null))).await.unwrap();
+            }
+        }
+        lost.push(queue.submit(&job("waiting")).await.unwrap().id);
+        lost.push(queue.submit(&Job { delay: 1, ..job("delayed") }).await.unwrap().id);
+        let good = queue.submit(&job("good")).await.unwrap().id;
+        for id in &lost {
+            run("redis-cli", &["-u", &url, "DEL", &format!("forebay:job:{id}")], &url);
+        }
+        // What is over is forgotten at once.
+        let queue = queue::open(&url, Duration::ZERO).await.unwrap();
+        let claim = queue.claim(&asker, Duration::from_mins(1)).await.unwrap().unwrap();
+        assert_eq!(claim.id, good);
+        let end = Instant::now() + Duration::from_secs(20);
+        while queue.counts().await.unwrap() != (Counts { running: 1, ..Counts::default() }) {
+            assert!(Instant::now() < end, "{:?}", queue.counts().await);
+            assert!(queue.claim(&asker, Duration::from_mins(1)).await.unwrap().is_none());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     });
 }
 

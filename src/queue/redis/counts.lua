@@ -1,7 +1,7 @@
 -- seed
 taken_from_strangers(ARGV[1])
 local counts = {}
-for _, state in ipairs({ 'waiting', 'delayed', 'running', 'done', 'dead', 'cancelled' }) do
+for _, state in ipairs(STATES) do
     table.insert(counts, redis.call('ZCARD', P .. 'state:' .. state))
 end
 return counts

@@ -39,7 +39,7 @@ elseif ARGV[2] ~= '' then
     ids = newest(ARGV[2])
 else
     ids = {}
-    for _, state in ipairs({ 'waiting', 'delayed', 'running', 'done', 'dead', 'cancelled' }) do
+    for _, state in ipairs(STATES) do
         for _, id in ipairs(newest(state)) do table.insert(ids, id) end
     end
     table.sort(ids, function(one, other) return one > other end)

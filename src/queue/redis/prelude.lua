@@ -26,6 +26,17 @@ local function field(id, name) return redis.call('HGET', P .. 'job:' .. id, name
 
 local function number(id, name) return tonumber(field(id, name) or '0') or 0 end
 
+local STATES = { 'waiting', 'delayed', 'running', 'done', 'dead', 'cancelled' }
+
+-- Whether nothing but the number of a job is left, as its hash was evicted, or deleted by hand. Then that goes as well.
+local function lost(id)
+    if field(id, 'text') then return false end
+    for _, state in ipairs(STATES) do redis.call('ZREM', P .. 'state:' .. state, id) end
+    for _, set in ipairs({ 'delayed', 'leases', 'over', 'changed' }) do redis.call('ZREM', P .. set, id) end
+    redis.call('DEL', P .. 'job:' .. id, P .. 'log:' .. id)
+    return true
+end
+
 local function note(id, what)
     local entry = {
         at = now, attempt = number(id, 'attempt'), worker = field(id, 'worker') or '', what = string.sub(what, 1, 4000),
@@ -162,6 +173,7 @@ local function taken_from_strangers(seed)
 end
 
 local function forget(id)
+    if lost(id) then return end
     local identity = field(id, 'identity')
     if identity and redis.call('GET', P .. 'identity:' .. identity) == id then
         redis.call('DEL', P .. 'identity:' .. identity)
