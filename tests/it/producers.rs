@@ -179,6 +179,20 @@ fn a_job_that_redis_lost_blocks_no_other() {
 }
 
 #[test]
+fn an_inbox_that_is_none_is_named_and_stops_nothing() {
+    let url = RedisServer::shared();
+    run("redis-cli", &["-u", &url, "SET", "forebay:inbox", "a job"], &url);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let queue = queue::open(&url, Duration::from_hours(1)).await.unwrap();
+        queue.submit(&Job::new(Task::Hls, "https://a/b.mp4", "/x")).await.unwrap();
+        assert_eq!(queue.counts().await.unwrap().waiting, 1);
+        let warnings = queue.warnings().await.unwrap();
+        assert!(warnings.iter().any(|warning| warning.contains("`forebay:inbox`")), "{warnings:?}");
+    });
+}
+
+#[test]
 fn strangers_may_name_a_label_twice() {
     let url = RedisServer::shared();
     let job = r#"{"v":1,"kind":"hls","input":"https://a/b.mp4","to":"/x","labels":["gpu","big-disk","gpu"]}"#;

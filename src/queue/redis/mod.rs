@@ -138,6 +138,17 @@ impl Redis {
         // Hosted servers do not tell.
         Ok(asked.ok().and_then(|answer| answer.into_iter().nth(1)))
     }
+
+    /// Says so if jobs that other programs put into `name` are not seen, as it is not what it should be.
+    async fn misplaced(&self, name: &str, wanted: &str) -> Result<Option<String>, QueueError> {
+        let mut connection = self.connection().await?;
+        let key = format!("{PREFIX}{name}");
+        let asked = redis::cmd("TYPE").arg(&key).query_async::<String>(&mut connection).await;
+        let kind = asked.map_err(|error| self.unreachable(&error))?;
+        let wrong = kind != wanted && kind != "none";
+        Ok(wrong
+            .then(|| format!("`{key}` in this Redis is a {kind} and no {wanted}: jobs there are not taken; delete it")))
+    }
 }
 
 #[async_trait]
@@ -263,6 +274,9 @@ impl Queue for Redis {
         }
         if let Some(policy) = self.setting("maxmemory-policy").await?.filter(|policy| policy != "noeviction") {
             warnings.push(format!("this Redis throws keys away when memory is short (`{policy}`): set `noeviction`"));
+        }
+        for (name, wanted) in [("inbox", "list"), ("jobs", "stream")] {
+            warnings.extend(self.misplaced(name, wanted).await?);
         }
         Ok(warnings)
     }
