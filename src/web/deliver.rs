@@ -19,8 +19,11 @@ use crate::model::fault;
 /// How often the outbox is looked at.
 const BEAT: Duration = Duration::from_millis(500);
 
+/// Messages that are on their way to one webhook at once.
+const EACH: u32 = 4;
+
 /// Messages that are on their way at once.
-const AT_ONCE: u32 = 16;
+const AT_ONCE: usize = 64;
 
 /// Longest time for an answer, as the specification asks.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -120,7 +123,7 @@ pub(super) async fn deliver(site: Arc<Site>, courier: Courier) {
             }
             _ = beats.tick() => {}
         }
-        let letters = match site.store.due_letters(now(), AT_ONCE).await {
+        let letters = match site.store.due_letters(now(), EACH).await {
             Ok(letters) => letters,
             Err(failure) => {
                 tracing::warn!(%failure, "the outbox cannot be read");
@@ -129,7 +132,7 @@ pub(super) async fn deliver(site: Arc<Site>, courier: Courier) {
         };
         for letter in letters {
             let key = (letter.id.clone(), letter.webhook.clone());
-            if busy.insert(key.clone()) {
+            if busy.len() < AT_ONCE && busy.insert(key.clone()) {
                 let (site, courier) = (Arc::clone(&site), courier.clone());
                 tasks.spawn(async move {
                     send(&site, &courier, &letter).await;

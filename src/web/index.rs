@@ -70,7 +70,8 @@ impl Store {
         let mut last = 0;
         for entry in entries {
             let before = upsert(&mut change, entry).await.map_err(failure)?;
-            if entry.state.is_over() && before.as_deref() != Some(entry.state.name()) {
+            // By the time of its end too: it may have been tried again, and failed again, since the last look.
+            if entry.state.is_over() && before != Some((entry.state.name().to_owned(), entry.ended)) {
                 webhook::announce(&mut change, entry, now).await.map_err(failure)?;
             }
             last = last.max(entry.version);
@@ -148,9 +149,9 @@ impl Store {
     }
 }
 
-/// Writes a row, and gives the state that was there before.
-async fn upsert(change: &mut SqliteConnection, entry: &Entry) -> Result<Option<String>, sqlx::Error> {
-    let query = "SELECT state FROM job WHERE id = ?";
+/// Writes a row, and gives the state that was there before, and when that was the job's end.
+async fn upsert(change: &mut SqliteConnection, entry: &Entry) -> Result<Option<(String, Option<i64>)>, sqlx::Error> {
+    let query = "SELECT state, ended FROM job WHERE id = ?";
     let before = sqlx::query(query).bind(&entry.id).fetch_optional(&mut *change).await?;
     sqlx::query("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?)")
         .bind(&entry.id)
@@ -162,7 +163,7 @@ async fn upsert(change: &mut SqliteConnection, entry: &Entry) -> Result<Option<S
         .bind(entry.summary.to_string())
         .execute(change)
         .await?;
-    Ok(before.map(|row| row.get(0)))
+    Ok(before.map(|row| (row.get(0), row.get(1))))
 }
 
 #[cfg(test)]

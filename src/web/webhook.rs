@@ -148,12 +148,13 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// Letters that are due, at most `limit`, none of them in `busy`.
-    pub(super) async fn due_letters(&self, now: i64, limit: u32) -> Result<Vec<Letter>, Failure> {
-        let query = "SELECT message.id, webhook, url, secret, body, tries
-            FROM message JOIN webhook ON webhook.id = message.webhook
-            WHERE due <= ? AND disabled IS NULL ORDER BY due LIMIT ?";
-        let rows = sqlx::query(query).bind(now).bind(limit).fetch_all(self.pool()).await.map_err(failure)?;
+    /// Letters that are due, the first `each` of every webhook, so that one that hangs keeps no other waiting.
+    pub(super) async fn due_letters(&self, now: i64, each: u32) -> Result<Vec<Letter>, Failure> {
+        let query = "SELECT message.id, webhook.id, url, secret, body, tries FROM webhook JOIN
+            (SELECT *, row_number() OVER (PARTITION BY webhook ORDER BY due, id) AS place FROM message WHERE due <= ?)
+                AS message ON message.webhook = webhook.id
+            WHERE disabled IS NULL AND place <= ? ORDER BY place, due";
+        let rows = sqlx::query(query).bind(now).bind(each).fetch_all(self.pool()).await.map_err(failure)?;
         let letter = |row: &sqlx::sqlite::SqliteRow| Letter {
             id: row.get(0),
             webhook: row.get(1),
@@ -267,6 +268,37 @@ mod tests {
     fn a_message_is_tried_for_a_day() {
         let all: i64 = (0..).map_while(next_try).sum();
         assert!((86_400..100_000).contains(&all), "{all}");
+    }
+
+    fn ended(version: u64, state: State, ended: Option<i64>) -> Entry {
+        Entry { id: "j".into(), version, state, submitted: 1, ended, summary: json!({ "id": "j" }) }
+    }
+
+    #[tokio::test]
+    async fn each_webhook_has_its_own_letters_on_the_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        for url in ["https://a.example/", "https://b.example/"] {
+            store.add_webhook(url, 0).await.unwrap();
+        }
+        for version in 1..20 {
+            let id = format!("j{version}");
+            store.take_in(&[Entry { id, ..ended(version, State::Done, Some(5)) }], "q", 5).await.unwrap();
+        }
+        let letters = store.due_letters(9, 3).await.unwrap();
+        let of = |url: &str| letters.iter().filter(|letter| letter.url == url).count();
+        assert_eq!((of("https://a.example/"), of("https://b.example/")), (3, 3));
+    }
+
+    #[tokio::test]
+    async fn a_job_that_ends_again_between_two_looks_is_told_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).await.unwrap();
+        store.add_webhook("https://a.example/", 0).await.unwrap();
+        for (version, at, told) in [(1, 5, 1), (2, 5, 1), (5, 8, 2)] {
+            store.take_in(&[ended(version, State::Dead, Some(at))], "q", 5).await.unwrap();
+            assert_eq!(store.due_letters(9, 9).await.unwrap().len(), told, "version {version}");
+        }
     }
 
     #[tokio::test]

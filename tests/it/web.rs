@@ -1,7 +1,7 @@
 //! The server as a website uses it: uploads, jobs, events, webhooks, keys, and kills.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -332,6 +332,30 @@ fn next(stream: &mut BufReader<TcpStream>, wanted: &str) -> (String, String) {
         }
     }
     panic!("the stream ended");
+}
+
+#[test]
+fn a_webhook_that_hangs_keeps_no_other_waiting() {
+    let sandbox = Sandbox::new();
+    let (hangs, receiver) = (TcpListener::bind("127.0.0.1:0").unwrap(), Receiver::start(&[200]));
+    let ports = [hangs.local_addr().unwrap().port(), receiver.port];
+    let hosts = ports.map(|port| format!("127.0.0.1:{port}"));
+    sandbox.config(&format!("[serve]\nprivate-hosts = {hosts:?}\n"));
+    let site = Site::start(sandbox, &["--no-worker"]);
+    for port in ports {
+        let hook = json!({ "url": format!("http://127.0.0.1:{port}/") }).to_string();
+        site.ask("POST", "/api/v1/webhooks", hook.as_bytes()).expect(201);
+    }
+    let begun = std::time::Instant::now();
+    for number in 0..20 {
+        let id = site.submit(&json!({ "input": format!("https://films.example/{number}.mp4") }));
+        site.ask("POST", &format!("/api/v1/jobs/{id}/cancel"), b"").expect(200);
+    }
+    for _ in 0..20 {
+        receiver.next();
+    }
+    // The other gives its first answer up after 15 s.
+    assert!(begun.elapsed() < Duration::from_secs(14), "{:?}", begun.elapsed());
 }
 
 #[test]
