@@ -110,15 +110,14 @@ pub async fn serve(
         }
     };
     let serving = async {
-        let outcome = server.run().await;
+        server.run().await;
         // A server that ended by itself takes the worker along.
         begun.cancel();
-        outcome
     };
-    let ((), outcome, ()) = tokio::join!(working, serving, sample(&workshop, &live, &begun));
+    tokio::join!(working, serving, sample(&workshop, &live, &begun));
     now.cancel();
     worker::told(exporter).await;
-    outcome
+    Ok(())
 }
 
 /// The flags with what the server adds, and the server's own settings.

@@ -9,11 +9,14 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header}
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use super::Site;
 use super::guest::{self, recognise};
 use super::login::COOKIE;
 use super::problem::Problem;
 use super::token::Scope;
+use super::{Site, door};
+
+/// What lies here has large bodies, and limits of its own.
+const UPLOADS: &str = "/api/v1/uploads";
 
 /// One route's door.
 #[derive(Clone)]
@@ -26,6 +29,7 @@ pub(super) struct Entry {
 pub(super) async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let path = request.uri().path().to_owned();
+    let request = if path.starts_with(UPLOADS) { request } else { request.map(door::in_time) };
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = if !is_ours(&site, request.headers()) {
         Problem::new(StatusCode::MISDIRECTED_REQUEST, "this server is not asked for by that name")
@@ -85,7 +89,7 @@ fn other_page() -> Response {
 
 /// Forms of other pages cannot send JSON; uploads have a type of their own.
 fn is_json_or_bytes(request: &Request) -> bool {
-    if request.method().is_safe() || request.uri().path().starts_with("/api/v1/uploads") {
+    if request.method().is_safe() || request.uri().path().starts_with(UPLOADS) {
         return true;
     }
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());

@@ -23,6 +23,7 @@ pub mod webhook;
 pub mod server;
 
 mod deliver;
+mod door;
 mod events;
 mod follow;
 mod grant;

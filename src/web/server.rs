@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 use super::deliver::{self, Courier};
-use super::{Parts, Site, WebSettings, follow, router};
+use super::{Parts, Site, WebSettings, door, follow, router};
 use crate::model::failure::Failure;
 
 /// How long answers that have begun may go on after the server was told to stop.
@@ -45,28 +46,25 @@ impl Server {
     }
 
     /// Answers until the stop that it was built with.
-    pub async fn run(self) -> Result<(), Failure> {
+    pub async fn run(self) {
         let Self { site, listener, courier } = self;
         let mut tasks = JoinSet::new();
         tasks.spawn(follow::follow(Arc::clone(&site)));
         tasks.spawn(deliver::deliver(Arc::clone(&site), courier));
-        let stopped = site.stop.clone().cancelled_owned();
-        let serving = axum::serve(listener, router::router(&site)).with_graceful_shutdown(stopped);
-        let mut serving = std::pin::pin!(serving.into_future());
-        let served = tokio::select! {
-            served = &mut serving => Some(served),
-            () = site.stop.cancelled() => None,
-        };
-        let served = match served {
-            Some(served) => served,
-            // Who still loads a film then begins again at that byte.
-            None => tokio::time::timeout(LAST_ANSWERS, serving).await.unwrap_or(Ok(())),
-        };
+        tokio::select! {
+            () = door::answer(listener, &router::router(&site), &site.stop) => {}
+            () = long_after(&site.stop) => {}
+        }
         site.stop.cancel();
         tasks.join_all().await;
         site.store.close().await;
-        served.map_err(|error| Failure::io("could not go on answering", &error))
     }
+}
+
+/// Waits until the last answers should be over. Who still loads a film then begins again at that byte.
+async fn long_after(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_ANSWERS).await;
 }
 
 fn check_open(settings: &WebSettings, has_tokens: bool) -> Result<(), Failure> {

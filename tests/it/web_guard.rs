@@ -1,5 +1,8 @@
 //! What the server refuses: strangers, other pages, names that are not its own, and paths that lead out.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use serde_json::json;
 
 use crate::support::sandbox::Sandbox;
@@ -248,6 +251,26 @@ fn webhooks_do_not_reach_into_private_networks() {
         hooks.as_array().unwrap().iter().all(failed).then_some(())
     });
     assert!(receiver.messages.try_recv().is_err(), "nobody was reached");
+}
+
+/// Connections of strangers who say nothing, or half of it: more than the server may have files open.
+#[test]
+fn strangers_who_only_connect_keep_nobody_out() {
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command("sh");
+    command.args(["-c", "ulimit -n 128 && exec \"$@\"", "sh", env!("CARGO_BIN_EXE_forebay"), "serve", "--no-worker"]);
+    command.args(["--listen", "127.0.0.1:0", "--state", "state"]);
+    let site = Site::of(command, sandbox);
+    let strangers: Vec<_> = (0..120)
+        .map(|number| {
+            let mut stream = TcpStream::connect(("127.0.0.1", site.port)).unwrap();
+            let half = if number % 2 == 0 { "" } else { "GET / HTTP/1.1\r\nhost: localhost\r\n" };
+            stream.write_all(half.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    site.ask("GET", "/healthz", b"").expect(200);
+    drop(strangers);
 }
 
 #[test]

@@ -66,6 +66,13 @@ impl Site {
         Self { sandbox, running, port, token: None, arguments }
     }
 
+    /// The server that `command` starts in `sandbox`.
+    pub(crate) fn of(command: std::process::Command, sandbox: Sandbox) -> Self {
+        let running = sandbox.spawn(command);
+        let port = port(&running);
+        Self { sandbox, running, port, token: None, arguments: Vec::new() }
+    }
+
     /// Starts a server whose state lies on a disk of its own of so many kilobytes. `unshare` has the
     /// options by which this user may mount.
     pub(crate) fn start_on_disk(sandbox: Sandbox, unshare: &[&str], kilobytes: u64) -> Self {
