@@ -54,8 +54,9 @@ pub(super) async fn admit(State(entry): State<Entry>, mut request: Request, next
     let (headers, method) = (request.headers(), request.method().clone());
     let has_cookie = guest::cookie(headers, COOKIE).is_some();
     let api = request.uri().path().starts_with("/api/");
+    let ours = guest::is_of_our_page(headers, &method, has_cookie, site.settings.public_url.as_ref());
     let Some(scope) = entry.scope else {
-        if api && !guest::is_of_our_page(headers, &method, has_cookie) && method != Method::OPTIONS {
+        if api && !ours && method != Method::OPTIONS {
             return other_page();
         }
         return next.run(request).await;
@@ -65,7 +66,7 @@ pub(super) async fn admit(State(entry): State<Entry>, mut request: Request, next
         Ok(None) => return Problem::new(StatusCode::UNAUTHORIZED, "a token is needed").into_response(),
         Err(problem) => return problem.into_response(),
     };
-    if guest.ambient && !guest::is_of_our_page(headers, &method, has_cookie) {
+    if guest.ambient && !ours {
         return other_page();
     }
     if !guest.token.may(scope) {

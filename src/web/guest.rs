@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::http::{HeaderMap, Method, StatusCode, header};
+use url::Url;
 
 use super::login::{self, COOKIE};
 use super::problem::{Answer, Problem};
@@ -55,8 +56,9 @@ pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> 
     all.flat_map(|line| line.split(';')).find_map(|pair| pair.trim().strip_prefix(name)?.strip_prefix('='))
 }
 
-/// Whether a request that came with a cookie was made by a page of ours, and not by another.
-pub(super) fn is_of_our_page(headers: &HeaderMap, method: &Method, has_cookie: bool) -> bool {
+/// Whether a request that came with a cookie was made by a page of ours, and not by another. A proxy
+/// may have changed the name that is asked for; then `public` says how the page is reached.
+pub(super) fn is_of_our_page(headers: &HeaderMap, method: &Method, has_cookie: bool, public: Option<&Url>) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let site = text("sec-fetch-site");
     if let Some(site) = site {
@@ -69,6 +71,9 @@ pub(super) fn is_of_our_page(headers: &HeaderMap, method: &Method, has_cookie: b
         // Browsers send one of the two with whatever changes something; programs without cookies do not.
         return method.is_safe() || site.is_some() || !has_cookie;
     };
+    if public.is_some_and(|public| public.origin().ascii_serialization() == origin) {
+        return true;
+    }
     let host = text("host").unwrap_or_default();
     origin.split_once("://").is_some_and(|(_, authority)| authority.eq_ignore_ascii_case(host))
 }
@@ -123,7 +128,7 @@ mod tests {
             (Method::GET, true, vec![host]),
             (Method::GET, true, vec![host, ("sec-fetch-site", "none")]),
         ] {
-            assert!(is_of_our_page(&headers(&pairs), &method, cookie), "{method} {pairs:?}");
+            assert!(is_of_our_page(&headers(&pairs), &method, cookie, None), "{method} {pairs:?}");
         }
         for (method, cookie, pairs) in [
             (Method::POST, true, vec![host]),
@@ -135,7 +140,20 @@ mod tests {
             (Method::POST, true, vec![host, ("sec-fetch-site", "none")]),
             (Method::GET, true, vec![host, ("sec-fetch-site", "cross-site")]),
         ] {
-            assert!(!is_of_our_page(&headers(&pairs), &method, cookie), "{method} {pairs:?}");
+            assert!(!is_of_our_page(&headers(&pairs), &method, cookie, None), "{method} {pairs:?}");
+        }
+    }
+
+    #[test]
+    fn our_page_is_known_behind_a_proxy_that_changes_the_name() {
+        let public = Url::parse("https://video.example.org:8443/below/").unwrap();
+        let fits = |origin: &'static str| {
+            let headers = headers(&[("host", "127.0.0.1:8080"), ("origin", origin)]);
+            is_of_our_page(&headers, &Method::POST, true, Some(&public))
+        };
+        assert!(fits("https://video.example.org:8443") && fits("http://127.0.0.1:8080"));
+        for other in ["https://video.example.org", "http://video.example.org:8443", "https://evil.example:8443"] {
+            assert!(!fits(other), "{other}");
         }
     }
 
