@@ -4,6 +4,10 @@ use super::options::QueueArgs;
 use super::submit::{PlaceArgs, absolute, config, destination, placed, submit};
 use super::trouble::Trouble;
 use super::{Exit, block_on};
+#[cfg(feature = "stores")]
+use super::{print_err, text::clean};
+#[cfg(feature = "stores")]
+use crate::model::job::LONGEST_TEXT;
 use crate::model::job::{Job, Task};
 
 const PHOTO_EXAMPLES: &str = "\
@@ -132,6 +136,11 @@ pub(super) fn migrate(args: &MigrateArgs) -> Result<Exit, Trouble> {
             if keys.is_empty() {
                 return Ok::<u64, crate::model::failure::Failure>(refused);
             }
+            let (keys, long): (Vec<_>, Vec<_>) = keys.into_iter().partition(|key| key.len() <= LONGEST_TEXT);
+            refused += left_out(&long);
+            if keys.is_empty() {
+                continue;
+            }
             let mut job = whole.clone();
             job.options.insert("keys", list(&keys));
             refused += super::submit::put(queue.as_ref(), &[job], args.json).await?;
@@ -139,4 +148,16 @@ pub(super) fn migrate(args: &MigrateArgs) -> Result<Exit, Trouble> {
     };
     let refused = block_on(work)??;
     Ok(if refused == 0 { Exit::Done } else { Exit::SomeFailed })
+}
+
+/// Names the keys that no job can hold: one of them would make its whole part dead. Gives their number.
+#[cfg(feature = "stores")]
+fn left_out(keys: &[String]) -> u64 {
+    for key in keys {
+        let key = clean(key);
+        print_err(&format!(
+            "error: `{key}` is left out: its key has more than {LONGEST_TEXT} bytes; `forebay migrate` moves it"
+        ));
+    }
+    keys.len() as u64
 }

@@ -103,7 +103,7 @@ pub const OWN_LABEL: &str = "forebay-";
 pub const MOST_TEXTS: usize = 1000;
 
 /// Bytes of one text in a list: the longest key of an object.
-const LONGEST_TEXT: usize = 1024;
+pub const LONGEST_TEXT: usize = 1024;
 
 /// What a job is to do. A new kind is one more arm here, and one where jobs are run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

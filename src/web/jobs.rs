@@ -35,14 +35,14 @@ pub(super) async fn submit(
     headers: HeaderMap,
     body: Bytes,
 ) -> Answer {
-    if body.len() > LONGEST {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a job has at most {LONGEST} bytes")));
-    }
+    check_size(body.len())?;
     let mut value: Value =
         serde_json::from_slice(&body).map_err(|error| Problem::bad(format!("not valid JSON: {error}")))?;
     let key = headers.get("idempotency-key").map(|key| idempotency_key(&guest, key)).transpose()?;
     complete(&site, &guest, &mut value, key).await?;
     let job = Job::from_value(&value)?.from_outside()?;
+    // With all that was added, and as workers read it.
+    check_size(job.to_value().to_string().len())?;
     let submitted = site.queue.submit(&job).await?;
     fault::point("job-accepted");
     let record = site.queue.get(&submitted.id).await?;
@@ -56,6 +56,13 @@ pub(super) async fn submit(
     let place = HeaderValue::try_from(format!("/api/v1/jobs/{}", submitted.id));
     response.headers_mut().extend(place.ok().map(|place| (header::LOCATION, place)));
     Ok(response)
+}
+
+fn check_size(bytes: usize) -> Answer<()> {
+    if bytes > LONGEST {
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, format!("a job has at most {LONGEST} bytes")));
+    }
+    Ok(())
 }
 
 /// Adds what the server knows better than who asks, and refuses what is not theirs to say.
