@@ -288,8 +288,13 @@ impl From<QueueError> for Failure {
         match error {
             QueueError::Refused(failure) => failure,
             QueueError::Lost { .. } => Self::temporary(error.to_string()),
-            QueueError::Unreachable { .. } => {
-                Self::environment(error.to_string()).hint("is the server running, and are address and rights correct?")
+            QueueError::Unreachable { ref why, .. } => {
+                let hint = if why.contains("certificate") {
+                    "if the server has a certificate of your own authority, name that one's file in `SSL_CERT_FILE`"
+                } else {
+                    "is the server running, and are address and rights correct?"
+                };
+                Self::environment(error.to_string()).hint(hint)
             }
         }
     }

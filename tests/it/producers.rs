@@ -8,7 +8,8 @@ use forebay::model::job::{Job, Task};
 use forebay::queue::{self, Asker, Counts, End};
 use serde_json::{Value, json};
 
-use crate::support::brokers::{RabbitServer, RedisServer};
+use crate::support::brokers::{RabbitServer, RedisServer, free_port};
+use crate::support::sandbox::Sandbox;
 
 fn page() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/queue.md")).unwrap()
@@ -190,6 +191,31 @@ fn an_inbox_that_is_none_is_named_and_stops_nothing() {
         let warnings = queue.warnings().await.unwrap();
         assert!(warnings.iter().any(|warning| warning.contains("`forebay:inbox`")), "{warnings:?}");
     });
+}
+
+#[test]
+fn a_redis_with_a_certificate_of_ones_own_is_reached_by_naming_it() {
+    let (mut sandbox, port) = (Sandbox::new(), free_port());
+    let subject = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"];
+    let names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"];
+    let rest = ["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", "key.pem", "-out", "ca.pem"];
+    let made = sandbox.command("openssl").args(subject).args(names).args(rest).output().unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let mut server = sandbox.command("redis-server");
+    server.args(["--bind", "127.0.0.1", "--port", "0", "--save", "", "--tls-port", &port.to_string()]);
+    server.args(["--tls-cert-file", "ca.pem", "--tls-key-file", "key.pem", "--tls-auth-clients", "no"]);
+    let _server = sandbox.spawn(server);
+    let end = Instant::now() + Duration::from_secs(60);
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(Instant::now() < end, "redis-server does not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let jobs = ["jobs", "--queue", &format!("rediss://localhost:{port}")];
+    let stranger = sandbox.forebay(jobs).expect(3);
+    assert!(stranger.stderr.contains("SSL_CERT_FILE"), "{}", stranger.stderr);
+    let authority = sandbox.path("ca.pem");
+    sandbox.set("SSL_CERT_FILE", authority);
+    sandbox.forebay(jobs).expect(0);
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Drop for Guarded {
 }
 
 /// Ports below those that the kernel gives out, so that a server that starts anew finds its own again.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let spread = u16::try_from(std::process::id() % 600).unwrap() * 20;
     loop {
