@@ -13,7 +13,7 @@ use super::guest::{self, recognise};
 use super::login::COOKIE;
 use super::problem::Problem;
 use super::token::Scope;
-use super::{Site, door};
+use super::{Site, door, tus};
 
 /// What lies here has large bodies, and limits of its own.
 const UPLOADS: &str = "/api/v1/uploads";
@@ -42,6 +42,9 @@ pub(super) async fn guard(State(site): State<Arc<Site>>, request: Request, next:
     };
     site.metrics.answered(response.status().as_u16(), begun.elapsed());
     harden(&site, &path, response.headers_mut());
+    if path.starts_with(UPLOADS) {
+        tus::mark(&mut response);
+    }
     if is_for_players(&path) {
         share(&site, origin.as_ref(), response.headers_mut());
     }

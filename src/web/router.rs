@@ -46,6 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
     ("/api/v1/uploads", Method::POST, Some(Scope::Submit), || routing::post(uploads::post)),
     ("/api/v1/uploads/{id}", Method::PUT, Some(Scope::Submit), || routing::put(uploads::put)),
     ("/api/v1/uploads/{id}", Method::GET, Some(Scope::Submit), || routing::get(uploads::show)),
+    ("/api/v1/uploads/{id}", Method::POST, Some(Scope::Submit), || routing::post(tus::instead)),
     ("/api/v1/uploads/{id}", Method::PATCH, Some(Scope::Submit), || routing::patch(tus::patch)),
     ("/api/v1/uploads/{id}", Method::DELETE, Some(Scope::Submit), || routing::delete(uploads::delete)),
     ("/api/v1/grants", Method::POST, Some(Scope::Submit), || routing::post(keys::allow)),

@@ -13,12 +13,15 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::Site;
 use super::problem::{Answer, Problem};
-use super::uploads::{Upload, shown};
+use super::uploads::{Upload, delete, shown};
 
 /// The header that says which version is spoken.
 pub(super) const VERSION_HEADER: &str = "tus-resumable";
 
 const VERSION: &str = "1.0.0";
+
+/// Longest `Upload-Metadata`, which is kept for as long as the upload.
+const LONGEST_METADATA: usize = 4096;
 
 /// The type of what a `PATCH` brings.
 const PIECE: &str = "application/offset+octet-stream";
@@ -26,7 +29,6 @@ const PIECE: &str = "application/offset+octet-stream";
 /// `OPTIONS /api/v1/uploads`
 pub(super) async fn options(State(site): State<Arc<Site>>) -> Response {
     let mut response = StatusCode::NO_CONTENT.into_response();
-    mark(&mut response);
     put(&mut response, "tus-version", VERSION);
     put(&mut response, "tus-extension", "creation,creation-with-upload,termination");
     put(&mut response, "tus-max-size", &site.uploads.limit().to_string());
@@ -43,12 +45,14 @@ pub(super) async fn create(site: &Site, headers: &HeaderMap, body: Body) -> Answ
         return Err(Problem::bad("the upload is empty"));
     }
     let metadata = headers.get("upload-metadata").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if metadata.len() > LONGEST_METADATA {
+        return Err(Problem::bad(format!("`Upload-Metadata` has more than {LONGEST_METADATA} bytes")));
+    }
     let name = metadata_of(metadata, "filename").or_else(|| metadata_of(metadata, "name")).unwrap_or_default();
-    let upload = site.uploads.create(&name, Some(length)).await?;
+    let upload = site.uploads.create(&name, Some(length), metadata).await?;
     let with_bytes = headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == PIECE);
     let offset = if with_bytes { receive(site, &upload, 0, body).await? } else { 0 };
     let mut response = (StatusCode::CREATED, Json(shown(&upload, offset, offset == length))).into_response();
-    mark(&mut response);
     put(&mut response, "location", &format!("{}/api/v1/uploads/{}", site.base(), upload.id));
     put(&mut response, "upload-offset", &offset.to_string());
     Ok(response)
@@ -72,16 +76,27 @@ pub(super) async fn patch(
     }
     let offset = if Some(here) == upload.size { here } else { receive(&site, &upload, here, body).await? };
     let mut response = StatusCode::NO_CONTENT.into_response();
-    mark(&mut response);
     put(&mut response, "upload-offset", &offset.to_string());
     Ok(response)
+}
+
+/// `POST /api/v1/uploads/{id}`: another method, sent by who cannot send it as such.
+pub(super) async fn instead(site: State<Arc<Site>>, id: Path<String>, headers: HeaderMap, body: Body) -> Answer {
+    match headers.get("x-http-method-override").map(HeaderValue::as_bytes) {
+        Some(b"PATCH") => patch(site, id, headers, body).await,
+        Some(b"DELETE") => delete(site, id).await,
+        _ => Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method")
+            .hint("`X-HTTP-Method-Override` says PATCH or DELETE")),
+    }
 }
 
 /// Answers a `HEAD`: how many bytes are here.
 pub(super) fn status(upload: &Upload, bytes: u64) -> Response {
     let mut response = StatusCode::OK.into_response();
-    mark(&mut response);
     put(&mut response, "cache-control", "no-store");
+    if !upload.metadata.is_empty() {
+        put(&mut response, "upload-metadata", &upload.metadata);
+    }
     put(&mut response, "upload-offset", &bytes.to_string());
     if let Some(size) = upload.size {
         put(&mut response, "upload-length", &size.to_string());
@@ -89,9 +104,12 @@ pub(super) fn status(upload: &Upload, bytes: u64) -> Response {
     response
 }
 
-/// Says which version this is.
+/// What every answer about uploads says: which version this is, and if another was asked for, which there are.
 pub(super) fn mark(response: &mut Response) {
     put(response, VERSION_HEADER, VERSION);
+    if response.status() == StatusCode::PRECONDITION_FAILED {
+        put(response, "tus-version", VERSION);
+    }
 }
 
 async fn receive(site: &Site, upload: &Upload, from: u64, body: Body) -> Answer<u64> {

@@ -45,6 +45,9 @@ pub(super) struct Upload {
     pub(super) size: Option<u64>,
     /// Its place once it is whole.
     pub(super) path: PathBuf,
+    /// What else a client of tus said of it, as it was written.
+    #[serde(default)]
+    pub(super) metadata: String,
 }
 
 impl Upload {
@@ -130,14 +133,15 @@ impl Uploads {
     }
 
     /// Begins an upload.
-    pub(super) async fn create(&self, name: &str, size: Option<u64>) -> Answer<Upload> {
+    pub(super) async fn create(&self, name: &str, size: Option<u64>, metadata: &str) -> Answer<Upload> {
         if size.is_some_and(|size| size > self.limit) {
             return Err(self.too_large());
         }
         let id = hex::encode(super::store::random(16)?);
         self.reserve(&id, size.unwrap_or(0))?;
         let folder = self.folder.join(&id);
-        let upload = Upload { path: folder.join(safe_name(name)), id, name: short(name), size };
+        let path = folder.join(safe_name(name));
+        let upload = Upload { path, id, name: short(name), size, metadata: metadata.into() };
         let (made, text) = (upload.clone(), json!(upload).to_string());
         let created = on_disk(move || {
             file::make_folder(&folder, Privacy::Private)?;
@@ -398,7 +402,7 @@ pub(super) async fn put(
 
 async fn plain(site: &Site, name: &str, headers: &HeaderMap, body: Body) -> Answer {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    let upload = site.uploads.create(name, length).await?;
+    let upload = site.uploads.create(name, length, "").await?;
     let bytes = site.uploads.take(&upload.id).map(|writing| (writing, site.uploads.append(&upload, 0, body)));
     let (writing, appended) = bytes?;
     let received = match appended.await {
@@ -442,9 +446,7 @@ pub(super) async fn delete(State(site): State<Arc<Site>>, UrlPath(id): UrlPath<S
     let (upload, _) = site.uploads.find(&id).await?;
     let _writing = site.uploads.take(&upload.id)?;
     site.uploads.forget(&upload.id).await;
-    let mut response = StatusCode::NO_CONTENT.into_response();
-    tus::mark(&mut response);
-    Ok(response)
+    Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 /// An upload as the API shows it.

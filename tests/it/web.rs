@@ -122,13 +122,14 @@ fn an_upload_by_tus_goes_on_where_it_broke() {
         let here: usize = head.header("upload-offset").unwrap().parse().unwrap();
         (here == 700_000).then_some(here)
     });
-    site.send(
-        "PATCH",
-        &place,
-        &[tus, ("upload-offset", "5"), ("content-type", "application/offset+octet-stream")],
-        b"x",
-    )
-    .expect(409);
+    let wrong = [("upload-offset", "5"), ("content-type", "application/offset+octet-stream")];
+    let refused = site.send("PATCH", &place, &[&[tus][..], &wrong[..]].concat(), b"x").expect(409);
+    assert_eq!(refused.header("tus-resumable"), Some("1.0.0"));
+    let refused =
+        site.send("PATCH", &place, &[&[("tus-resumable", "0.2.2")][..], &wrong[..]].concat(), b"x").expect(412);
+    assert_eq!((refused.header("tus-resumable"), refused.header("tus-version")), (Some("1.0.0"), Some("1.0.0")));
+    let head = site.send("HEAD", &place, &[tus], b"").expect(200);
+    assert_eq!(head.header("upload-metadata"), Some(name.as_str()));
     let id = place.rsplit('/').next().unwrap();
     let early = json!({ "input": format!("upload:{id}") }).to_string();
     site.ask("POST", "/api/v1/jobs", early.as_bytes()).expect(409);
@@ -146,6 +147,22 @@ fn an_upload_by_tus_goes_on_where_it_broke() {
     assert!(kept == bytes, "every byte is there, in order");
     site.send("DELETE", &place, &[tus], b"").expect(204);
     site.send("HEAD", &place, &[tus], b"").expect(404);
+}
+
+#[test]
+fn an_upload_by_tus_needs_no_method_but_post() {
+    let site = Site::start(Sandbox::new(), &["--no-worker"]);
+    let tus = ("tus-resumable", "1.0.0");
+    let begun = site.send("POST", "/api/v1/uploads", &[tus, ("upload-length", "4")], b"").expect(201);
+    let place = begun.header("location").unwrap();
+    let instead = |method: &'static str| ("x-http-method-override", method);
+    let piece = [tus, instead("PATCH"), ("upload-offset", "0"), ("content-type", "application/offset+octet-stream")];
+    assert_eq!(site.send("POST", place, &piece, b"film").expect(204).header("upload-offset"), Some("4"));
+    for headers in [vec![tus], vec![tus, instead("PUT")]] {
+        site.send("POST", place, &headers, b"").expect(405);
+    }
+    site.send("POST", place, &[tus, instead("DELETE")], b"").expect(204);
+    site.send("HEAD", place, &[tus], b"").expect(404);
 }
 
 #[test]
