@@ -51,8 +51,9 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(follow::follow(Arc::clone(&site)));
         tasks.spawn(deliver::deliver(Arc::clone(&site), courier));
+        let router = router::router(&site);
         tokio::select! {
-            () = door::answer(listener, &router::router(&site), &site.stop) => {}
+            () = door::answer(listener, &router, &site.stop) => {}
             () = long_after(&site.stop) => {}
         }
         site.stop.cancel();

@@ -63,6 +63,19 @@ fn workers_share_a_migration_and_one_that_dies_loses_nothing() {
 }
 
 #[test]
+fn keys_that_no_job_can_hold_are_named_and_left_out() {
+    let yard = Yard::new(None);
+    yard.sandbox.write("from/a.txt", "a");
+    let long = vec!["d".repeat(250); 5].join("/");
+    yard.sandbox.write(&format!("from/{long}/b.txt"), "b");
+    let run = yard.sandbox.forebay(["submit", "migrate", "from", "--to", "to"]).expect(1);
+    assert!(run.stderr.contains("is left out"), "{}", run.stderr);
+    let ids: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(ids.len(), 1, "{}", run.stdout);
+    assert_eq!(yard.record(ids[0]).job["options"]["keys"], serde_json::json!(["a.txt"]));
+}
+
+#[test]
 fn pictures_from_a_queue_are_made_once_and_what_fails_is_named() {
     let yard = Yard::new(None);
     let noise = "nullsrc=s=640x480,geq=random(1)*255:128:128";

@@ -150,6 +150,21 @@ fn an_upload_by_tus_goes_on_where_it_broke() {
 }
 
 #[test]
+fn a_job_is_measured_with_all_that_is_added() {
+    let site = Site::start(Sandbox::new(), &["--no-worker"]);
+    let body = |last: usize| {
+        let keys: Vec<String> =
+            (0..64).map(|number| format!("{number:02}{}", "k".repeat(if number == 0 { last } else { 1012 }))).collect();
+        json!({ "kind": "migrate", "input": "a:", "options": { "keys": keys } }).to_string()
+    };
+    let (fits, bare) = (body(10), body(0).len());
+    site.ask("POST", "/api/v1/jobs", fits.as_bytes()).expect(201);
+    let full = body(65_530 - bare);
+    assert_eq!(full.len(), 65_530);
+    site.ask("POST", "/api/v1/jobs", full.as_bytes()).expect(413);
+}
+
+#[test]
 fn an_upload_by_tus_needs_no_method_but_post() {
     let site = Site::start(Sandbox::new(), &["--no-worker"]);
     let tus = ("tus-resumable", "1.0.0");
