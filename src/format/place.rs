@@ -2,13 +2,18 @@
 //! pixels. Nothing moves within a JPEG: what is found is blanked where it lies,
 //! in the file, in pictures behind it, and in the short film some phones add.
 
+use std::ops::Range;
+
 use super::exif::{self, Change};
 use super::jpeg::Jpeg;
 
 const FORGET: Change = Change { forget_place: true, anew: None };
 
-/// Longest text between an XMP name and its end.
+/// Longest text from an XMP name to its end.
 const LONGEST_VALUE: usize = 512;
+
+/// Longest prefix of an XMP name; those in use have a third of it.
+const LONGEST_PREFIX: usize = 32;
 
 /// Boxes of a film that hold a place.
 const FILM_BOXES: [&[u8]; 2] = [b"\xa9xyz", b"loci"];
@@ -82,33 +87,61 @@ pub fn forget_in_webp(bytes: &mut [u8]) {
     forget_in_xmp(bytes);
 }
 
-/// Blanks every GPS property of XMP in `bytes`, whatever else they are.
+/// Blanks every GPS property of XMP in `bytes`, whatever else they are and whoever's it is:
+/// `exif:GPSLatitude` is the standard's, `drone-dji:GpsLongtitude` a drone maker's.
 pub fn forget_in_xmp(bytes: &mut [u8]) {
     let mut from = 0;
-    while let Some(at) = find(bytes, b"exif:GPS", from) {
-        let end = property_end(bytes, at);
-        let begin = if at > 0 && bytes.get(at - 1) == Some(&b'<') { at - 1 } else { at };
-        bytes.get_mut(begin..end).unwrap_or_default().fill(b' ');
-        from = end.max(at + 1);
+    while let Some(colon) = find(bytes, b":", from) {
+        from = colon + 1;
+        if let Some(property) = gps_property(bytes, colon) {
+            from = property.end.max(from);
+            bytes.get_mut(property).unwrap_or_default().fill(b' ');
+        }
     }
 }
 
-/// Where the attribute or element whose name begins at `at` ends.
-fn property_end(bytes: &[u8], at: usize) -> usize {
-    let rest = bytes.get(at..(at + LONGEST_VALUE).min(bytes.len())).unwrap_or_default();
-    let name = rest.iter().take_while(|&&byte| byte.is_ascii_alphanumeric() || byte == b':').count();
-    let element = at > 0 && bytes.get(at - 1) == Some(&b'<');
-    let length = if element {
-        let closing = [b"</", rest.get(..name).unwrap_or_default(), b">"].concat();
-        find(rest, &closing, 0)
-            .map(|found| found + closing.len())
-            .or_else(|| find(rest, b"/>", 0).map(|found| found + 2))
-    } else {
-        let quote = rest.iter().position(|byte| matches!(byte, b'"' | b'\''));
-        quote.and_then(|open| find(rest, rest.get(open..=open)?, open + 1)).map(|close| close + 1)
-    };
+/// The attribute or element whose name has its colon at `colon`, if it is one of GPS.
+fn gps_property(bytes: &[u8], colon: usize) -> Option<Range<usize>> {
+    if !bytes.get(colon + 1..colon + 4)?.eq_ignore_ascii_case(b"gps") {
+        return None;
+    }
+    let before = bytes.get(colon.saturating_sub(LONGEST_PREFIX)..colon)?;
+    let prefix = before.iter().rev().take_while(|byte| is_of_name(**byte)).count();
+    let at = colon - prefix;
+    let element = bytes.get(..at)?.last() == Some(&b'<');
+    let rest = bytes.get(at..(at + LONGEST_VALUE).min(bytes.len()))?;
+    let name = prefix + 1 + rest.get(prefix + 1..)?.iter().take_while(|byte| is_of_name(**byte)).count();
+    let end = at + if element { element_length(rest, name) } else { attribute_length(rest, name)? };
+    (prefix > 0).then_some(at - usize::from(element)..end)
+}
+
+/// Whether a name of XML may have this byte, colons apart.
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// Bytes of the element whose name of `name` bytes `rest` begins with.
+fn element_length(rest: &[u8], name: usize) -> usize {
+    let closing = [b"</", rest.get(..name).unwrap_or_default(), b">"].concat();
+    let whole = find(rest, &closing, 0).map(|found| found + closing.len());
     // Broken XML: at least the name goes, and with it the meaning.
-    at + length.unwrap_or(name)
+    whole.or_else(|| find(rest, b"/>", 0).map(|found| found + 2)).unwrap_or(name)
+}
+
+/// Bytes of the attribute whose name of `name` bytes `rest` begins with; `None` if it is none:
+/// the same letters stand in compressed pixels, if one only looks long enough.
+fn attribute_length(rest: &[u8], name: usize) -> Option<usize> {
+    let equals = name + spaces(rest.get(name..)?);
+    let quote = equals + 1 + spaces(rest.get(equals + 1..)?);
+    let mark = rest.get(quote..=quote).filter(|mark| matches!(mark, [b'"' | b'\'']))?;
+    if rest.get(equals) != Some(&b'=') {
+        return None;
+    }
+    Some(find(rest, mark, quote + 1).map_or(name, |close| close + 1))
+}
+
+fn spaces(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| byte.is_ascii_whitespace()).count()
 }
 
 fn forget_in_film(bytes: &mut [u8]) {
@@ -163,8 +196,28 @@ mod tests {
         assert_eq!(blanked.len(), xmp.len());
         let words: Vec<_> = String::from_utf8(blanked).unwrap().split_whitespace().map(str::to_owned).collect();
         assert_eq!(words.join(" "), "<d a='1' > <b/></d>");
-        for broken in [&b"exif:GPS"[..], b"<exif:GPSLatitude>", b" exif:GPSLatitude=\"5"] {
+        for broken in [&b"exif:GPS"[..], b"<exif:GPSLatitude>", b" exif:GPSLatitude=\"5", b":GPS=", b":gps", b"a:GPS= "]
+        {
             forget_in_xmp(&mut broken.to_vec());
+        }
+    }
+
+    #[test]
+    fn every_maker_s_own_words_for_a_place_go() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"<d drone-dji:GpsLatitude=\"+52.5\" drone-dji:GpsLongtitude=\"+13.4\"/>", "<d />"),
+            (b"<drone-dji:GpsLatitude>+52.5</drone-dji:GpsLatitude><b/>", "<b/>"),
+            (b"<d A_b.c:gpsstatus='RTK' x='1'/>", "<d x='1'/>"),
+            (b"<d drone-dji:GimbalRollDegree=\"+0.0\"/>", "<d drone-dji:GimbalRollDegree=\"+0.0\"/>"),
+            (b"the word exif:GPSLatitude alone", "the word exif:GPSLatitude alone"),
+            (b"pixels a:GPS5\xff\"\"", "pixels a:GPS5\u{fffd}\"\""),
+        ];
+        for (xmp, expected) in cases {
+            let mut blanked = xmp.to_vec();
+            forget_in_xmp(&mut blanked);
+            assert_eq!(blanked.len(), xmp.len());
+            let text = String::from_utf8_lossy(&blanked).into_owned();
+            assert_eq!(text.split_whitespace().collect::<Vec<_>>().join(" "), expected);
         }
     }
 

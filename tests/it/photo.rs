@@ -43,6 +43,11 @@ pub(crate) fn exif(sandbox: &Sandbox, path: &Path) -> Value {
     serde_json::from_str::<Vec<Value>>(&text).unwrap().remove(0)
 }
 
+/// Whether any of what exiftool says is about a place.
+fn has_place(facts: &Value) -> bool {
+    facts.as_object().unwrap().keys().any(|key| key.to_lowercase().contains("gps"))
+}
+
 /// How far two pictures of one size are apart, from 0 to 1.
 pub(crate) fn distance(sandbox: &Sandbox, a: &str, b: &str) -> f64 {
     let arguments = [a, b, "-metric", "RMSE", "-compare", "-format", "%[distortion]", "info:"];
@@ -145,6 +150,31 @@ fn the_place_goes_and_the_rest_stays_to_the_last_byte() {
     let (size, copied) = (original.len(), fs::read(sandbox.path("out/small.jpg")).unwrap());
     assert_eq!(copied.len(), size, "nothing moves");
     assert_eq!(distance(&sandbox, "in/small.jpg", "out/small.jpg").to_bits(), 0, "its pixels are the same");
+}
+
+#[test]
+fn a_drone_s_own_words_for_its_place_go_from_every_kind_that_is_copied() {
+    let sandbox = Sandbox::new();
+    let xmp = "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>\
+        <rdf:Description rdf:about='' xmlns:drone-dji='http://www.dji.com/drone-dji/1.0/' drone-dji:GpsLatitude='+52.5' \
+        drone-dji:GpsLongtitude='+13.4' drone-dji:CamReverse='0'><drone-dji:GPSAltitude>7</drone-dji:GPSAltitude>\
+        </rdf:Description></rdf:RDF></x:xmpmeta>";
+    sandbox.write("place.xmp", xmp);
+    let kinds = ["a.jpg", "b.png", "c.webp", "d.gif"];
+    for name in kinds {
+        let path = quarters(&sandbox, &format!("in/{name}"), "60x40", &[]);
+        let arguments = ["-q", "-overwrite_original", "-XMP<=place.xmp", path.to_str().unwrap()];
+        tool(&sandbox, "exiftool", &arguments);
+        assert!(has_place(&exif(&sandbox, &path)), "{name}");
+    }
+    photos(&sandbox, &["in", "--to", "out"]).expect(0);
+    for name in kinds {
+        let out = format!("out/{name}");
+        let facts = exif(&sandbox, &sandbox.path(&out));
+        assert!(!has_place(&facts), "{name}: {facts}");
+        assert_eq!(facts["XMP-drone-dji:CamReverse"], 0, "{name}: {facts}");
+        assert_eq!(distance(&sandbox, &format!("in/{name}"), &out).to_bits(), 0, "{name}: its pixels are the same");
+    }
 }
 
 #[test]

@@ -134,6 +134,8 @@ fn copy(bytes: Vec<u8>, kind: Kind, size: (u32, u32), settings: &PhotoSettings, 
         match kind {
             Kind::Png => bytes = place::forget_in_png(&bytes),
             Kind::WebP => place::forget_in_webp(&mut bytes),
+            // Its XMP lies in one piece, and no length moves.
+            Kind::Gif => place::forget_in_xmp(&mut bytes),
             _ => {}
         }
     }
