@@ -102,7 +102,7 @@ async fn fit(config: &Config, order: &Order, state: &Path, share: Share) -> Resu
         .map_err(|error| Failure::io(&format!("could not lock `{}`", state.display()), &error))?
         .ok_or_else(|| Failure::environment(format!("another program works in `{}`", state.display())))?;
     let request = PhotosRequest {
-        inputs: vec![order.job.input.clone()],
+        inputs: vec![order.job.input.clone().into()],
         to: order.job.to.clone(),
         mail: Vec::new(),
         eml: None,

@@ -1,5 +1,6 @@
 //! `forebay photos`, built from settings.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ const READERS: u64 = 2;
 #[derive(Clone, Debug)]
 pub struct PhotosRequest {
     /// Files, folders and addresses of stores.
-    pub inputs: Vec<String>,
+    pub inputs: Vec<OsString>,
     /// Where pictures go.
     pub to: String,
     /// Whom they are mailed to; nobody if empty.
@@ -148,12 +149,12 @@ pub(super) async fn find(config: &Config, request: &PhotosRequest) -> Result<Fou
     let to = config.stores.is_folder(&request.to).then(|| super::keys::real(Path::new(&request.to)));
     let mut found = Found::default();
     for input in &request.inputs {
-        if !config.stores.is_folder(input) {
-            found.add_store(&config.stores.open(input, Privacy::Private)?).await?;
+        if let Some(store) = input.to_str().filter(|input| !config.stores.is_folder(input)) {
+            found.add_store(&config.stores.open(store, Privacy::Private)?).await?;
             continue;
         }
         if to.as_deref() == Some(&super::keys::real(Path::new(input))) {
-            return Err(Failure::permanent(format!("`{input}` is both the source and the destination"))
+            return Err(Failure::permanent(format!("`{}` is both the source and the destination", input.display()))
                 .hint("originals are never touched: give another folder with --to"));
         }
         found.add_path(Path::new(input))?;

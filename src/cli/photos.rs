@@ -1,5 +1,6 @@
 //! `forebay photos`: pictures made to fit, and mailed.
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -33,7 +34,7 @@ leave that in. After any stop, the same command goes on where it was.";
 pub(super) struct Args {
     /// Pictures, and folders or stores that are searched for them: JPEG, PNG, WebP, TIFF, HEIC.
     #[arg(required = true)]
-    input: Vec<String>,
+    input: Vec<OsString>,
     /// Where pictures go: a folder or a store.
     #[arg(long, value_name = "DEST")]
     to: String,

@@ -1,7 +1,9 @@
 //! `forebay photos` on real files: other programs make the pictures and look at what came out.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -332,6 +334,22 @@ fn nothing_is_overwritten_and_nothing_is_done_twice() {
         assert_eq!(edge, Some(50), "{}", path.display());
     }
     photos(&sandbox, &["a", "--to", "a"]).expect(2);
+}
+
+#[test]
+fn names_in_an_old_alphabet_are_pictures_like_all_others() {
+    let sandbox = Sandbox::new();
+    let picture = quarters(&sandbox, "in/a.jpg", "60x40", &[]);
+    for name in [&b"in/caf\xe8.jpg"[..], b"in/caf\xe9.jpg", b"in/caf%E9.jpg"] {
+        fs::copy(&picture, sandbox.path("").join(OsStr::from_bytes(name))).unwrap();
+    }
+    let run = photos(&sandbox, &["in", "--to", "out"]).expect(0);
+    assert!(run.stderr.contains("4 pictures done"), "{}", run.stderr);
+    assert_eq!(names(&sandbox.path("out")), ["a.jpg", "caf%E8.jpg", "caf%E9-2.jpg", "caf%E9.jpg"]);
+    // The same ones, named one by one.
+    let one = [OsStr::new("photos"), OsStr::from_bytes(b"in/caf\xe8.jpg"), "--to".as_ref(), "out".as_ref()];
+    let run = sandbox.forebay(one).expect(0);
+    assert!(run.stderr.contains("0 pictures done, 1 already done"), "{}", run.stderr);
 }
 
 #[test]

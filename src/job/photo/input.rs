@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -59,7 +60,7 @@ impl Found {
         if metadata.is_dir() {
             return fs::read_dir(&absolute).map_err(|error| unreadable(&error)).map(|_| self.add_folder(&absolute));
         }
-        let name = absolute.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = text_of(Path::new(absolute.file_name().unwrap_or_default()));
         self.inputs.push(Input::of_file(absolute, name, &metadata));
         Ok(())
     }
@@ -79,7 +80,7 @@ impl Found {
                 }
             };
             for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-                let below = path.strip_prefix(top).unwrap_or(&path).to_string_lossy().into_owned();
+                let below = text_of(path.strip_prefix(top).unwrap_or(&path));
                 // What a Mac leaves beside every file has the file's ending and is none.
                 let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
                 match fs::metadata(&path) {
@@ -131,10 +132,11 @@ impl Input {
         Self { place: Place::File(path), path: below, bytes: metadata.len(), stamp }
     }
 
-    /// Its address, by which the album knows it.
+    /// Its address, by which the album knows it: no other picture has the same.
     pub fn address(&self) -> String {
         match &self.place {
-            Place::File(path) => path.display().to_string(),
+            // An absolute path never looks like a URL, and only a path that is no UTF-8 becomes one.
+            Place::File(path) => path.to_str().map_or_else(|| format!("file://{}", text_of(path)), str::to_owned),
             Place::Object(store, key) => store.address(key),
         }
     }
@@ -160,6 +162,19 @@ impl Input {
     }
 }
 
+/// A path as text. One that is no UTF-8 has its odd bytes, and percent signs, as URLs have them.
+fn text_of(path: &Path) -> String {
+    if let Some(path) = path.to_str() {
+        return path.to_owned();
+    }
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        text.push_str(&chunk.valid().replace('%', "%25"));
+        text.extend(chunk.invalid().iter().map(|byte| format!("%{byte:02X}")));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,5 +198,23 @@ mod tests {
         all.add_path(card.path()).unwrap();
         let paths: Vec<_> = all.inputs.iter().map(|input| input.path.as_str()).collect();
         assert_eq!(paths, ["DCIM/100/A.jpg", "DCIM/101/B.JPG"], "a link that leads back shows nothing twice");
+    }
+
+    #[test]
+    fn no_two_files_have_one_address() {
+        let address = |name: &[u8]| {
+            let path = PathBuf::from(std::ffi::OsStr::from_bytes(name));
+            Input { place: Place::File(path), path: String::new(), bytes: 0, stamp: String::new() }.address()
+        };
+        let cases: [(&[u8], &str); 5] = [
+            (b"/a/caf\xc3\xa9.jpg", "/a/caf\u{e9}.jpg"),
+            (b"/a/caf\xe9.jpg", "file:///a/caf%E9.jpg"),
+            (b"/a/caf\xe8.jpg", "file:///a/caf%E8.jpg"),
+            (b"/a/caf%E9.jpg", "/a/caf%E9.jpg"),
+            (b"/a/caf%E9\xe9.jpg", "file:///a/caf%25E9%E9.jpg"),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(address(name), expected);
+        }
     }
 }
