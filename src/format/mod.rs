@@ -11,6 +11,7 @@ pub mod chapters;
 pub mod charset;
 pub mod exif;
 pub mod fmp4;
+pub mod gif;
 pub mod h264;
 pub mod h264_slice;
 pub mod hevc_slice;

@@ -1,4 +1,4 @@
-//! WebP's container: metadata around a picture that an encoder made.
+//! WebP's container: metadata around a picture that an encoder made, and how many pictures a file holds.
 
 /// What stands beside the pixels.
 #[derive(Clone, Copy, Debug, Default)]
@@ -34,6 +34,18 @@ pub fn with_metadata(encoded: &[u8], (width, height): (u32, u32), beside: Beside
     chunk(*b"RIFF", &body)
 }
 
+/// The pictures of a film; none in a file that is none.
+pub fn frames(bytes: &[u8]) -> usize {
+    let mut frames = 0;
+    let mut at = 12;
+    while let Some(header) = bytes.get(at..at + 8) {
+        frames += usize::from(header.starts_with(b"ANMF"));
+        let length = u32::from_le_bytes([header[4], header[5], header[6], header[7]]) as usize;
+        at += 8 + length.next_multiple_of(2);
+    }
+    frames
+}
+
 fn chunk(name: [u8; 4], body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap_or(u32::MAX).to_le_bytes();
     let padding: &[u8] = if body.len() % 2 == 1 { &[0] } else { &[] };
@@ -54,5 +66,15 @@ mod tests {
             b"RIFF\x38\0\0\0WEBPVP8X\x0a\0\0\0\x24\0\0\0\x44\x23\x01\x01\0\0ICCP\x03\0\0\0icc\0VP8 \x04\0\0\0abcdXMP \x02\0\0\0xm";
         assert_eq!(file, expected);
         assert!(file.len() as u64 <= plain.len() as u64 + 5 + OVERHEAD);
+    }
+
+    #[test]
+    fn the_pictures_of_a_film_are_counted() {
+        let film = |frames: usize| [b"RIFF\0\0\0\0WEBP".to_vec(), chunk(*b"ANMF", b"odd").repeat(frames)].concat();
+        for count in 0..3 {
+            assert_eq!(frames(&film(count)), count);
+        }
+        assert_eq!(frames(b"RIFF\0\0\0\0WEBPANMF\xff\xff\xff\xff"), 1);
+        assert_eq!(frames(b""), 0);
     }
 }

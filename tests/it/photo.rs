@@ -292,6 +292,39 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
 }
 
 #[test]
+fn small_files_of_endless_pixels_are_refused_before_any_is_decoded() {
+    let sandbox = Sandbox::new();
+    let chunk = |name: &[u8; 4], body: &[u8]| {
+        [&name[..], &u32::try_from(body.len()).unwrap().to_le_bytes(), body, &vec![0; body.len() % 2]].concat()
+    };
+    // One white pixel, on a canvas of 16383x16383.
+    let pixel = chunk(b"VP8L", b"\x2f\0\0\0\0\x07\x10\x11\x11\x88\x88\xfe\x07\0");
+    let frame = chunk(b"ANMF", &[&[0; 12][..], &[100, 0, 0, 0], &pixel].concat());
+    let head = chunk(b"VP8X", &[2, 0, 0, 0, 0xfe, 0x3f, 0, 0xfe, 0x3f, 0]);
+    for frames in [1, 3] {
+        let body = [&b"WEBP"[..], &head, &chunk(b"ANIM", &[0; 6]), &frame.repeat(frames)].concat();
+        sandbox.write(&format!("in/{frames}.webp"), chunk(b"RIFF", &body));
+    }
+    let spot = b",\0\0\0\0\x01\0\x01\0\0\x02\x02D\x01\0";
+    for frames in [1, 3] {
+        let gif = [&b"GIF89a\xff\xff\xff\xff\x80\0\0\0\0\0\xff\xff\xff"[..], &spot.repeat(frames), b";"].concat();
+        sandbox.write(&format!("in/{frames}.gif"), gif);
+    }
+    let run = photos(&sandbox, &["in", "--to", "out", "--max-edge", "100", "--json"]).expect(1);
+    for (name, why) in [
+        ("1.webp", "has 16383x16383 pixels"),
+        ("1.gif", "has 65535x65535"),
+        ("3.webp", "animated"),
+        ("3.gif", "animated"),
+    ] {
+        let said = run.stderr.lines().any(|line| line.contains(name) && line.contains(why));
+        assert!(said, "{name}: {why}\n{}", run.stderr);
+    }
+    let seconds = run.events().last().unwrap()["seconds"].as_f64().unwrap();
+    assert!(seconds < 5.0, "{seconds} s to look at four headers");
+}
+
+#[test]
 fn heic_without_a_converter_says_what_to_install() {
     let mut sandbox = Sandbox::new();
     sandbox.write("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0heicmif1");

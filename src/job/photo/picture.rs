@@ -3,12 +3,13 @@
 use std::io::Cursor;
 
 use fast_image_resize as fir;
-use image::{AnimationDecoder as _, ImageDecoder as _};
+use image::ImageDecoder as _;
 use turbojpeg::{Colorspace, Decompressor, PixelFormat, ScalingFactor, Subsamp};
 
 use super::turn::Plane;
+use crate::format::gif::Gif;
 use crate::format::jpeg::Jpeg;
-use crate::format::tiff;
+use crate::format::{tiff, webp};
 use crate::model::failure::Failure;
 use crate::plan::photo::Kind;
 
@@ -84,18 +85,15 @@ impl Picture {
                 decode(decoder, max_pixels)
             }
             Kind::WebP => {
-                let decoder = image::codecs::webp::WebPDecoder::new(input).map_err(unreadable)?;
-                if decoder.has_animation() && decoder.into_frames().take(2).count() > 1 {
+                if webp::frames(bytes) > 1 {
                     return Err(animated());
                 }
-                let mut decoder = image::codecs::webp::WebPDecoder::new(Cursor::new(bytes)).map_err(unreadable)?;
+                let mut decoder = image::codecs::webp::WebPDecoder::new(input).map_err(unreadable)?;
                 decoder.set_limits(limits).map_err(unreadable)?;
                 decode(decoder, max_pixels)
             }
             Kind::Gif => {
-                let mut frames = image::codecs::gif::GifDecoder::new(Cursor::new(bytes)).map_err(unreadable)?;
-                frames.set_limits(limits.clone()).map_err(unreadable)?;
-                if frames.into_frames().take(2).count() > 1 {
+                if Gif::read(bytes).frames > 1 {
                     return Err(animated());
                 }
                 let mut decoder = image::codecs::gif::GifDecoder::new(input).map_err(unreadable)?;
