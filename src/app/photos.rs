@@ -1,6 +1,6 @@
 //! `forebay photos`, built from settings.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,9 +153,8 @@ pub(super) async fn find(config: &Config, request: &PhotosRequest) -> Result<Fou
             found.add_store(&config.stores.open(store, Privacy::Private)?).await?;
             continue;
         }
-        if to.as_deref() == Some(&super::keys::real(Path::new(input))) {
-            return Err(Failure::permanent(format!("`{}` is both the source and the destination", input.display()))
-                .hint("originals are never touched: give another folder with --to"));
+        if to.as_deref().is_some_and(|to| super::keys::real(Path::new(input)).starts_with(to)) {
+            return Err(in_the_destination(input, &request.to));
         }
         found.add_path(Path::new(input))?;
     }
@@ -168,6 +167,11 @@ pub(super) async fn find(config: &Config, request: &PhotosRequest) -> Result<Fou
     let mut seen = std::collections::HashSet::new();
     found.inputs.retain(|input| seen.insert(input.address()));
     Ok(found)
+}
+
+fn in_the_destination(input: &OsStr, to: &str) -> Failure {
+    Failure::permanent(format!("`{}` lies in the destination `{to}`", input.display()))
+        .hint("originals are never touched: give another folder with --to")
 }
 
 fn mailing(config: &Config, request: &PhotosRequest) -> Result<Option<Mailing>, Failure> {

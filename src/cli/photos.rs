@@ -142,8 +142,15 @@ impl Teller {
         if found.other > 0 {
             left.push(count(found.other, "other file"));
         }
-        if !self.quiet && !left.is_empty() {
-            self.line(&format!("note  {} left alone", left.join(" and ")));
+        let mut notes = Vec::new();
+        if found.pictures == 0 {
+            notes.push("no pictures found".to_owned());
+        }
+        if !left.is_empty() {
+            notes.push(format!("{} left alone", left.join(" and ")));
+        }
+        if !self.quiet && !notes.is_empty() {
+            self.line(&format!("note  {}", notes.join(", ")));
         }
     }
 

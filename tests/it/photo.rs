@@ -366,7 +366,25 @@ fn nothing_is_overwritten_and_nothing_is_done_twice() {
         let edge = facts["File:ImageHeight"].as_u64().max(facts["File:ImageWidth"].as_u64());
         assert_eq!(edge, Some(50), "{}", path.display());
     }
-    photos(&sandbox, &["a", "--to", "a"]).expect(2);
+}
+
+#[test]
+fn a_destination_is_no_source_and_nothing_found_is_said() {
+    let sandbox = Sandbox::new();
+    quarters(&sandbox, "s/a.jpg", "60x40", &[]);
+    quarters(&sandbox, "s/below/b.jpg", "60x40", &[]);
+    for input in ["s", "s/a.jpg", "s/below", "./s/../s/below/b.jpg"] {
+        let run = photos(&sandbox, &[input, "--to", "s"]).expect(2);
+        assert!(run.stderr.contains("lies in the destination `s`") && run.stderr.contains("--to"), "{}", run.stderr);
+    }
+    sandbox.write("empty/notes.txt", "");
+    let run = photos(&sandbox, &["empty", "--to", "out"]).expect(0);
+    assert!(run.stderr.contains("note  no pictures found, 1 other file left alone"), "{}", run.stderr);
+    // What lies in a destination within the source is an earlier run's.
+    let run = photos(&sandbox, &["s", "--to", "s/below"]).expect(0);
+    assert!(run.stderr.contains("1 picture done"), "{}", run.stderr);
+    let run = photos(&sandbox, &["s", "--to", "s/below"]).expect(0);
+    assert!(run.stderr.contains("0 pictures done, 1 already done"), "{}", run.stderr);
 }
 
 #[test]
