@@ -97,7 +97,7 @@ pub async fn photos(
     let mut summary = summary?;
     summary.failed += unreadable;
     summary.environment += unreadable;
-    summary.stopped = stop.begin.is_cancelled() && summary.left > 0;
+    summary.stopped = stop.begin.is_cancelled() && summary.left + summary.unsent > 0;
     Ok(summary)
 }
 

@@ -236,15 +236,19 @@ fn json_line(said: &Said) -> serde_json::Value {
 fn json_summary(summary: &Summary, seconds: f64) -> serde_json::Value {
     json!({
         "event": "summary", "done": summary.done, "copied": summary.copied, "already": summary.already,
-        "failed": summary.failed, "left": summary.left, "messages": summary.messages,
+        "failed": summary.failed, "left": summary.left, "unsent": summary.unsent, "messages": summary.messages,
         "bytes_before": summary.before, "bytes": summary.after, "stopped": summary.stopped, "seconds": seconds,
     })
 }
 
 fn last_lines(summary: &Summary, seconds: f64) -> String {
     let mut parts = vec![format!("{} done", count(summary.done, "picture"))];
-    let others =
-        [(summary.already, "already done"), (summary.failed, "failed"), (summary.left, "left for the next run")];
+    let others = [
+        (summary.already, "already done"),
+        (summary.failed, "failed"),
+        (summary.left, "left for the next run"),
+        (summary.unsent, "to be mailed by the next run"),
+    ];
     parts.extend(others.iter().filter(|(number, _)| *number > 0).map(|(number, what)| format!("{number} {what}")));
     if summary.messages > 0 {
         parts.push(count(summary.messages, "message"));
@@ -267,7 +271,7 @@ fn last_lines(summary: &Summary, seconds: f64) -> String {
 fn exit(summary: &Summary) -> Exit {
     match summary {
         Summary { stopped: true, .. } => Exit::Stopped,
-        Summary { failed: 0, left: 0, .. } => Exit::Done,
+        Summary { failed: 0, left: 0, unsent: 0, .. } => Exit::Done,
         Summary { failed, environment, .. } if failed == environment => Exit::Environment,
         _ => Exit::SomeFailed,
     }

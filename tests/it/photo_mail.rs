@@ -186,6 +186,38 @@ fn a_server_that_is_not_trusted_gets_no_password() {
     assert!(run.stderr.contains("without TLS"), "{}", run.stderr);
 }
 
+/// Settings for a mail server on this machine that nobody has to trust.
+fn plain_server(sandbox: &Sandbox, port: u16) {
+    let settings = "encryption = \"none\"\nserver = \"127.0.0.1\"\nfrom = \"ann@example.org\"\n";
+    sandbox.config(&format!("[mail]\n{settings}port = {port}\n[shutdown]\ngrace = \"100ms\"\n"));
+}
+
+#[test]
+fn a_run_that_is_stopped_while_it_mails_is_no_failure_and_no_success() {
+    let sandbox = Sandbox::new();
+    // A server that takes the call and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    plain_server(&sandbox, silent.local_addr().unwrap().port());
+    card(&sandbox, 2);
+    let mut running = sandbox.start([&MAIL[..], &["--json"]].concat());
+    silent.set_nonblocking(true).unwrap();
+    let call = loop {
+        match silent.accept() {
+            Ok(call) => break call,
+            Err(_) => assert!(running.ended().is_none(), "{}", running.said()),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    running.signal(rustix::process::Signal::INT);
+    let run = running.wait().expect(130);
+    drop(call);
+    let events = run.events();
+    let last = events.last().unwrap();
+    assert_eq!((&last["unsent"], &last["failed"], &last["stopped"]), (&2.into(), &0.into(), &true.into()), "{last}");
+    assert!(run.stderr.contains("2 to be mailed by the next run"), "{}", run.stderr);
+    assert!(!run.stderr.contains("fail "), "{}", run.stderr);
+}
+
 #[test]
 fn messages_can_be_files_for_a_mail_program() {
     let sandbox = Sandbox::new();

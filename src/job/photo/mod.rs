@@ -132,6 +132,8 @@ pub struct Summary {
     pub environment: u64,
     /// Pictures that a stop left for the next run.
     pub left: u64,
+    /// Pictures that are stored, and that a stop left for the next run to mail.
+    pub unsent: u64,
     /// Messages sent or written.
     pub messages: u64,
     /// Bytes of the sources of what was stored.

@@ -20,6 +20,8 @@ pub(super) struct Post<'a> {
     pub(super) sent: u64,
     /// Messages that could not be sent.
     pub(super) failed: u64,
+    /// Pictures of which nobody knows yet whether they are sent.
+    pub(super) unsent: u64,
 }
 
 impl<'a> Post<'a> {
@@ -28,7 +30,8 @@ impl<'a> Post<'a> {
         let mut recipients = mailing.to.clone();
         recipients.sort();
         let recipients = recipients.join(", ");
-        Self { mailing, context, filling: Filling::new(mailing.limit), recipients, given_up: None, sent: 0, failed: 0 }
+        let filling = Filling::new(mailing.limit);
+        Self { mailing, context, filling, recipients, given_up: None, sent: 0, failed: 0, unsent: 0 }
     }
 
     /// Adds a picture, unless these people got it already, and sends the message that is full.
@@ -40,6 +43,7 @@ impl<'a> Post<'a> {
         let (bytes, media_type) = stored.content(self.context).await?;
         let name = stored.picture.name.rsplit('/').next().unwrap_or_default().to_owned();
         let size = bytes.len() as u64;
+        self.unsent += 1;
         let full = self.filling.add((Attachment { name, media_type, bytes }, sha256.clone()), size);
         if let Some(full) = full {
             self.send(full, listener).await;
@@ -67,10 +71,14 @@ impl<'a> Post<'a> {
         match self.hand_over(letter, &id, &sha256s).await {
             Ok(bytes) => {
                 self.sent += 1;
+                self.unsent -= pictures as u64;
                 listener(Said::Mailed { pictures, bytes });
             }
+            // Asked to stop, with the message in hand: the next run sends it.
+            Err(failure) if failure.class == Class::Stopped => {}
             Err(failure) => {
                 self.failed += 1;
+                self.unsent -= pictures as u64;
                 if failure.class == Class::Environment {
                     self.given_up = Some(failure.clone());
                 }

@@ -85,6 +85,7 @@ pub async fn run(
         summary.messages = post.sent;
         summary.failed += post.failed;
         summary.environment += post.failed;
+        summary.unsent = post.unsent;
     }
     summary.stages = stages;
     Ok(summary)
