@@ -153,6 +153,9 @@ impl Layers {
 
     fn add_variable(&mut self, name: Option<&str>, value: &OsString) -> Result<(), ConfigError> {
         let Some(name) = name.filter(|name| name.starts_with(PREFIX) && !is_reserved(name)) else { return Ok(()) };
+        if is_of_cluster(name, &value.to_string_lossy()) {
+            return Ok(());
+        }
         let key = name.trim_start_matches(PREFIX).to_lowercase().replace("__", ".").replace('_', "-");
         self.add_text(key, &value.to_string_lossy(), Origin::Variable(name.into()))
     }
@@ -204,6 +207,18 @@ fn is_reserved(name: &str) -> bool {
     let ours =
         ["FOREBAY_LOG", "FOREBAY_LOG_FORMAT", "FOREBAY_MASTER_KEY", "FOREBAY_VERIFY_KEY", "FOREBAY_MAIL_PASSWORD"];
     ours.contains(&name) || name.starts_with("FOREBAY_FAULT_")
+}
+
+/// Whether Kubernetes sets this variable in every container beside a service called `forebay` or `forebay-…`.
+fn is_of_cluster(name: &str, value: &str) -> bool {
+    let is_transport = |rest: &str| {
+        let (port, kind) = rest.split_once('_').unwrap_or_default();
+        let kind = kind.split('_').next().unwrap_or_default();
+        port.parse::<u16>().is_ok() && matches!(kind, "TCP" | "UDP" | "SCTP")
+    };
+    let is_port = name.ends_with("_PORT") && value.contains("://");
+    let is_service = name.ends_with("_SERVICE_HOST") || name.contains("_SERVICE_PORT");
+    !name.contains("__") && (is_port || is_service || name.split("_PORT_").skip(1).any(is_transport))
 }
 
 /// A value of the kind that `key` has to have; `None` if there is no such key.
@@ -330,5 +345,30 @@ mod tests {
         }
         assert_eq!(nearest("storage.archive.s3.bukket").as_deref(), Some("storage.archive.s3.bucket"));
         assert_eq!(nearest("colour.of.the.sky"), None);
+    }
+
+    #[test]
+    fn what_a_cluster_says_of_its_services_is_no_setting() {
+        let cluster = [
+            ("FOREBAY_SERVICE_HOST", "10.0.0.7"),
+            ("FOREBAY_SERVICE_PORT", "8080"),
+            ("FOREBAY_SERVICE_PORT_HTTP", "8080"),
+            ("FOREBAY_PORT", "tcp://10.0.0.7:8080"),
+            ("FOREBAY_PORT_8080_TCP", "tcp://10.0.0.7:8080"),
+            ("FOREBAY_PORT_8080_TCP_ADDR", "10.0.0.7"),
+            ("FOREBAY_KEY_SERVER_PORT_53_UDP_PROTO", "udp"),
+        ];
+        for (name, value) in cluster {
+            assert!(is_of_cluster(name, value), "{name}");
+        }
+        let ours = [
+            ("FOREBAY_MAIL__PORT", "25"),
+            ("FOREBAY_MAIL_PORT", "25"),
+            ("FOREBAY_PORT", "25"),
+            ("FOREBAY_PORT_TCP", ""),
+        ];
+        for (name, value) in ours {
+            assert!(!is_of_cluster(name, value), "{name} may be a mistake, which is to be told");
+        }
     }
 }

@@ -73,6 +73,11 @@ fn what_is_typed_wrong_is_exit_code_2_with_the_nearest_name() {
     sandbox.config("");
     sandbox.set("FOREBAY_LANES__DOWNLODS", "3");
     has(&sandbox.forebay(["config"]).expect(2).stderr, &["FOREBAY_LANES__DOWNLOADS"]);
+    // What Kubernetes sets beside a service of our name is nobody's mistake.
+    sandbox.unset("FOREBAY_LANES__DOWNLODS");
+    sandbox.set("FOREBAY_SERVICE_HOST", "10.0.0.7");
+    sandbox.set("FOREBAY_PORT", "tcp://10.0.0.7:8080");
+    sandbox.forebay(["config"]).expect(0);
 }
 
 #[test]
