@@ -122,7 +122,7 @@ async fn fit(config: &Config, order: &Order, state: &Path, share: Share) -> Resu
             lock(&troubles).note(&input, failure);
             life.stored(0);
         }
-        Said::Mailed { .. } | Said::NotMailed { .. } => {}
+        Said::Mailed { .. } | Said::MailWaits { .. } | Said::NotMailed { .. } => {}
     };
     let summary = crate::job::photo::run::run(found.inputs, &context, &listener).await;
     context.album.close().await;

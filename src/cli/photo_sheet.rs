@@ -43,7 +43,7 @@ impl Sheet {
             Said::Failed { input, failure } => {
                 cell(None, &input, &format!("<b>failed:</b> {}", escaped(&clean(&failure.what))))
             }
-            Said::Mailed { .. } | Said::NotMailed { .. } => return,
+            Said::Mailed { .. } | Said::MailWaits { .. } | Said::NotMailed { .. } => return,
         };
         self.shown += 1;
         self.cells.push_str(&cell);

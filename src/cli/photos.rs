@@ -161,7 +161,7 @@ impl Teller {
         if self.json {
             print_out(&json_line(&said).to_string());
         }
-        if !matches!(said, Said::Mailed { .. } | Said::NotMailed { .. }) {
+        if !matches!(said, Said::Mailed { .. } | Said::MailWaits { .. } | Said::NotMailed { .. }) {
             self.bar.inc(1);
         }
         if let Some(sheet) = &self.sheet {
@@ -208,6 +208,9 @@ fn line(said: &Said) -> String {
         Said::Mailed { pictures, bytes } => {
             format!("mail  {} in {}", count(*pictures as u64, "picture"), size(*bytes))
         }
+        Said::MailWaits { failure, wait } => {
+            format!("wait  {}; again in {}", clean(&failure.what), time(wait.as_secs_f64()))
+        }
         Said::NotMailed { pictures, failure } => failed(count(*pictures as u64, "picture"), failure),
     }
 }
@@ -226,6 +229,9 @@ fn json_line(said: &Said) -> serde_json::Value {
             "class": failure.class, "error": failure.what, "hint": failure.hint,
         }),
         Said::Mailed { pictures, bytes } => json!({ "event": "mailed", "pictures": pictures, "bytes": bytes }),
+        Said::MailWaits { failure, wait } => json!({
+            "event": "mail-waits", "class": failure.class, "error": failure.what, "seconds": wait.as_secs_f64(),
+        }),
         Said::NotMailed { pictures, failure } => json!({
             "event": "mail-failed", "pictures": pictures,
             "class": failure.class, "error": failure.what, "hint": failure.hint,

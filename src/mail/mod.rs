@@ -2,6 +2,7 @@
 //! every mail program opens.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::model::failure::Failure;
 use crate::model::secret::Secret;
@@ -72,13 +73,17 @@ pub struct Attachment {
     pub bytes: Vec<u8>,
 }
 
+/// Hears why a message is tried again, and after which time.
+pub type Retry<'a> = &'a (dyn Fn(&Failure, Duration) + Sync);
+
 impl Outbox {
     /// Sends one message; tells its bytes. When this returns the message is in the hands of the server, or durable.
-    pub async fn send(&self, letter: Letter) -> Result<u64, Failure> {
+    pub async fn send(&self, letter: Letter, retry: Retry<'_>) -> Result<u64, Failure> {
         let id = letter.id.clone();
         let message = letter::build(letter)?;
         match self {
-            Self::Server(server) => smtp::send(server, message).await,
+            // What talks to a server is large, and lies in the future of a whole run.
+            Self::Server(server) => Box::pin(smtp::send(server, &message, retry)).await,
             Self::Folder(folder) => letter::keep(folder.clone(), id, message).await,
         }
     }

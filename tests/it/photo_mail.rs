@@ -219,6 +219,25 @@ fn a_run_that_is_stopped_while_it_mails_is_no_failure_and_no_success() {
 }
 
 #[test]
+fn a_server_that_is_down_or_dumb_delays_one_message_and_not_all() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let limits = [("FOREBAY_FAULT_MAIL_WAIT", "1"), ("FOREBAY_FAULT_MAIL_GREETING", "200")];
+    let sandbox = Sandbox::new();
+    plain_server(&sandbox, port);
+    card(&sandbox, 6);
+    let check = |why: &str| {
+        let run = sandbox.start_with(MAIL, &limits).wait().expect(3);
+        assert_eq!(run.stderr.matches("; again in ").count(), 3, "{}", run.stderr);
+        let failed: Vec<_> = run.stderr.lines().filter(|line| line.starts_with("fail  ")).collect();
+        assert!(failed.len() >= 2 && failed.iter().all(|line| line.matches(why).count() == 1), "{}", run.stderr);
+    };
+    check("does not answer");
+    drop(silent);
+    check("refused");
+}
+
+#[test]
 fn messages_can_be_files_for_a_mail_program() {
     let sandbox = Sandbox::new();
     card(&sandbox, 4);

@@ -1,6 +1,7 @@
 //! Pictures made to fit, and mailed: what the job works with and what it says.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -104,6 +105,13 @@ pub enum Said {
         pictures: usize,
         /// Its bytes.
         bytes: u64,
+    },
+    /// A message was not taken, and is tried again.
+    MailWaits {
+        /// Why.
+        failure: Failure,
+        /// After which time.
+        wait: Duration,
     },
     /// A message could not be sent.
     NotMailed {

@@ -14,7 +14,8 @@ pub(super) struct Post<'a> {
     context: &'a Context,
     filling: Filling<(Attachment, String)>,
     recipients: String,
-    /// Why nothing more is sent: a login that is tried again and again gets locked.
+    /// Why nothing more is sent: a login that is tried again and again gets locked,
+    /// and a server that is down would hold up the run for every message anew.
     given_up: Option<Failure>,
     /// Messages sent.
     pub(super) sent: u64,
@@ -68,7 +69,7 @@ impl<'a> Post<'a> {
         let named = attachments.iter().map(|part| part.name.as_str()).zip(sha256s.iter().map(String::as_str));
         let id = message_id(std::slice::from_ref(&self.recipients), named);
         let letter = self.letter(id.clone(), attachments);
-        match self.hand_over(letter, &id, &sha256s).await {
+        match self.hand_over(letter, &id, &sha256s, listener).await {
             Ok(bytes) => {
                 self.sent += 1;
                 self.unsent -= pictures as u64;
@@ -87,11 +88,18 @@ impl<'a> Post<'a> {
         }
     }
 
-    async fn hand_over(&self, letter: Letter, id: &str, sha256s: &[String]) -> std::result::Result<u64, Failure> {
+    async fn hand_over(
+        &self,
+        letter: Letter,
+        id: &str,
+        sha256s: &[String],
+        listener: Listener<'_>,
+    ) -> std::result::Result<u64, Failure> {
         if let Some(failure) = &self.given_up {
             return Err(failure.clone());
         }
-        let sent = self.mailing.outbox.send(letter);
+        let retry = |failure: &Failure, wait| listener(Said::MailWaits { failure: failure.clone(), wait });
+        let sent = self.mailing.outbox.send(letter, &retry);
         let bytes = self.context.cancel.run_until_cancelled(sent).await.ok_or_else(Failure::stopped)??;
         fault::point("photo-mailed");
         self.context.album.mailed(&self.recipients, id, sha256s).await?;
