@@ -1,5 +1,7 @@
 //! Messages with pictures: how many go into one, and what it is called.
 
+use std::collections::BTreeSet;
+
 use sha2::{Digest as _, Sha256};
 
 /// Room for headers, the text and the borders between parts.
@@ -46,6 +48,41 @@ impl<T> Filling<T> {
     pub fn take(&mut self) -> Vec<T> {
         self.bytes = ENVELOPE;
         std::mem::take(&mut self.parts)
+    }
+}
+
+/// A message that an earlier run may have sent, and its pictures as far as they have come by.
+#[derive(Clone, Debug)]
+pub struct Again<T> {
+    /// Its id.
+    pub id: String,
+    missing: BTreeSet<String>,
+    bytes: u64,
+    /// Its pictures so far.
+    pub parts: Vec<T>,
+}
+
+impl<T> Again<T> {
+    /// The message of that id with the pictures of these digests.
+    pub fn new(id: String, sha256s: BTreeSet<String>) -> Self {
+        Self { id, missing: sha256s, bytes: ENVELOPE, parts: Vec::new() }
+    }
+
+    /// Whether the picture of this digest is awaited.
+    pub fn wants(&self, sha256: &str) -> bool {
+        self.missing.contains(sha256)
+    }
+
+    /// Adds a picture that is awaited.
+    pub fn add(&mut self, part: T, sha256: &str, bytes: u64) {
+        self.missing.remove(sha256);
+        self.bytes += encoded(bytes);
+        self.parts.push(part);
+    }
+
+    /// Whether all its pictures are here, and it may go as it is in at most `limit` bytes.
+    pub fn is_whole(&self, limit: u64) -> bool {
+        self.missing.is_empty() && self.bytes <= limit
     }
 }
 
@@ -98,5 +135,16 @@ mod tests {
         assert_eq!(id("a@b", "x"), id("a@b", "x"));
         assert_ne!(id("a@b", "x"), id("a@c", "x"));
         assert_ne!(id("a@b", "x"), id("a@b", "y"));
+    }
+
+    #[test]
+    fn a_message_goes_again_when_all_of_it_is_there() {
+        let mut again = Again::new("id".into(), ["a", "b"].map(String::from).into());
+        assert!(again.wants("a") && !again.wants("c"));
+        again.add(1, "a", 3000);
+        assert!(!again.wants("a") && !again.is_whole(1_000_000));
+        again.add(2, "b", 3000);
+        assert!(again.is_whole(1_000_000) && !again.is_whole(9000), "the limit may be lower now");
+        assert_eq!(again.parts, [1, 2]);
     }
 }

@@ -1,8 +1,10 @@
 //! Which pictures are done: what was made of which source, under which name, and whom it was mailed to.
 //!
 //! A name is noted before its picture is written, so that a run that is killed
-//! in between finds its own file again and does not make a second one.
+//! in between finds its own file again and does not make a second one. So is a
+//! message before it is sent.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use sqlx::Row as _;
@@ -11,7 +13,7 @@ use sqlx::sqlite::SqlitePool;
 use crate::model::failure::Failure;
 use crate::scratch::database;
 
-const TABLES: [&str; 2] = [
+const TABLES: [&str; 3] = [
     "CREATE TABLE IF NOT EXISTS picture (
         destination TEXT NOT NULL,
         source TEXT NOT NULL,
@@ -23,6 +25,12 @@ const TABLES: [&str; 2] = [
         PRIMARY KEY (destination, source)
     ) STRICT, WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS mailed (
+        recipients TEXT NOT NULL,
+        sha256 TEXT NOT NULL,
+        message TEXT NOT NULL,
+        PRIMARY KEY (recipients, sha256)
+    ) STRICT, WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS outgoing (
         recipients TEXT NOT NULL,
         sha256 TEXT NOT NULL,
         message TEXT NOT NULL,
@@ -121,6 +129,49 @@ impl Album {
         Ok(row.is_some())
     }
 
+    /// Notes that the message with these pictures is about to be sent. Nobody knows whether it was
+    /// taken until [`Album::mailed`] says so.
+    pub async fn mailing(&self, recipients: &str, message: &str, sha256s: &[String]) -> Result<(), Failure> {
+        let mut transaction = self.pool.begin().await.map_err(failure)?;
+        for sha256 in sha256s {
+            sqlx::query("INSERT OR REPLACE INTO outgoing (recipients, sha256, message) VALUES (?, ?, ?)")
+                .bind(recipients)
+                .bind(sha256)
+                .bind(message)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failure)?;
+        }
+        transaction.commit().await.map_err(failure)
+    }
+
+    /// Notes that the message with these pictures was refused, so that they may go with others.
+    pub async fn not_mailed(&self, recipients: &str, sha256s: &[String]) -> Result<(), Failure> {
+        for sha256 in sha256s {
+            sqlx::query("DELETE FROM outgoing WHERE recipients = ? AND sha256 = ?")
+                .bind(recipients)
+                .bind(sha256)
+                .execute(&self.pool)
+                .await
+                .map_err(failure)?;
+        }
+        Ok(())
+    }
+
+    /// Messages to these people that may have been taken or not: the ids, and the pictures of each.
+    pub async fn unanswered(&self, recipients: &str) -> Result<BTreeMap<String, BTreeSet<String>>, Failure> {
+        let rows = sqlx::query("SELECT message, sha256 FROM outgoing WHERE recipients = ?")
+            .bind(recipients)
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failure)?;
+        let mut messages: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for row in rows {
+            messages.entry(row.get(0)).or_default().insert(row.get(1));
+        }
+        Ok(messages)
+    }
+
     /// Notes that the message with these pictures was accepted.
     pub async fn mailed(&self, recipients: &str, message: &str, sha256s: &[String]) -> Result<(), Failure> {
         let mut transaction = self.pool.begin().await.map_err(failure)?;
@@ -129,6 +180,12 @@ impl Album {
                 .bind(recipients)
                 .bind(sha256)
                 .bind(message)
+                .execute(&mut *transaction)
+                .await
+                .map_err(failure)?;
+            sqlx::query("DELETE FROM outgoing WHERE recipients = ? AND sha256 = ?")
+                .bind(recipients)
+                .bind(sha256)
                 .execute(&mut *transaction)
                 .await
                 .map_err(failure)?;
@@ -158,11 +215,17 @@ mod tests {
         let picture = Picture { name: "a.jpg".into(), stamp: "1".into(), bytes: 7, ..Picture::default() };
         let album = Album::open(folder.path(), "/out").await.unwrap();
         album.note("/in/a.jpg", &picture).await.unwrap();
+        album.mailing("ann", "id", &["ab".into(), "cd".into()]).await.unwrap();
+        album.mailing("bob", "other", &["ab".into()]).await.unwrap();
         album.mailed("ann", "id", &["ab".into()]).await.unwrap();
         album.close().await;
         let album = Album::open(folder.path(), "/out").await.unwrap();
         assert_eq!(album.find("/in/a.jpg").await.unwrap(), Some(picture));
         assert_eq!(album.names().await.unwrap(), ["a.jpg"]);
+        album.not_mailed("bob", &["ab".into()]).await.unwrap();
+        assert!(album.unanswered("bob").await.unwrap().is_empty());
+        let unanswered = album.unanswered("ann").await.unwrap();
+        assert_eq!(unanswered, BTreeMap::from([("id".into(), BTreeSet::from(["cd".into()]))]));
         assert!(album.was_mailed("ann", "ab").await.unwrap() && !album.was_mailed("bob", "ab").await.unwrap());
         album.close().await;
         let other = Album::open(folder.path(), "/other").await.unwrap();

@@ -172,6 +172,46 @@ fn a_message_that_was_sent_before_a_kill_can_be_told_from_a_new_one() {
 }
 
 #[test]
+fn a_message_of_a_killed_run_goes_once_more_as_it_was_whatever_is_done_first_now() {
+    let sandbox = Sandbox::new();
+    let server = MailServer::start(&sandbox);
+    server.config(&sandbox);
+    card(&sandbox, 6);
+    // The first run takes the pictures in another order, as chance may have it.
+    let backwards: Vec<_> = (0..6).rev().map(|number| format!("in/{number}.jpg")).collect();
+    let first = [&["photos"], &backwards.iter().map(String::as_str).collect::<Vec<_>>()[..], &MAIL[2..]].concat();
+    let variables = [("FOREBAY_MAIL_PASSWORD", "s3cret"), ("FOREBAY_FAULT_KILL", "photo-mailed")];
+    assert_eq!(sandbox.start_with(first, &variables).wait().signal, Some(9));
+    mail(&sandbox, "s3cret").expect(0);
+    let messages = server.messages();
+    let (before, after) = messages.split_first().unwrap();
+    let again = after.iter().find(|message| message.id == before.id).expect("the id is used again");
+    assert_eq!(again.attachments, before.attachments, "it is the same message");
+    every_picture_once(&sandbox, after);
+}
+
+#[test]
+fn a_message_of_a_killed_run_that_is_too_large_now_is_sent_in_parts() {
+    let sandbox = Sandbox::new();
+    card(&sandbox, 4);
+    sandbox.config("[mail]\nfrom = \"ann@example.org\"\n");
+    let arguments = |limit: &'static str, folder: &'static str| {
+        let mut arguments = MAIL.to_vec();
+        arguments.pop();
+        arguments.extend([limit, "--eml", folder]);
+        arguments
+    };
+    let kill = [("FOREBAY_FAULT_KILL", "photo-mailed")];
+    assert_eq!(sandbox.start_with(arguments("1MB", "first"), &kill).wait().signal, Some(9));
+    sandbox.forebay(arguments("100kB", "second")).expect(0);
+    let messages: Vec<_> = fs::read_dir(sandbox.path("second")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(messages.len() >= 2, "{messages:?}");
+    assert!(messages.iter().all(|path| fs::metadata(path).unwrap().len() <= 100_000), "{messages:?}");
+    let messages: Vec<_> = messages.iter().map(|path| Message::read(&fs::read_to_string(path).unwrap())).collect();
+    every_picture_once(&sandbox, &messages);
+}
+
+#[test]
 fn a_server_that_is_not_trusted_gets_no_password() {
     let sandbox = Sandbox::new();
     let server = MailServer::start(&sandbox);

@@ -6,13 +6,18 @@ use crate::mail::{Attachment, Letter};
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::pipeline::error::Result;
-use crate::plan::mail::{Filling, message_id};
+use crate::plan::mail::{Again, Filling, message_id};
+
+/// A picture and the digest by which it is known.
+type Part = (Attachment, String);
 
 /// The messages of a run.
 pub(super) struct Post<'a> {
     mailing: &'a Mailing,
     context: &'a Context,
-    filling: Filling<(Attachment, String)>,
+    filling: Filling<Part>,
+    /// Messages of an earlier run that nobody knows to be taken: each goes once more as it was.
+    again: Vec<Again<Part>>,
     recipients: String,
     /// Why nothing more is sent: a login that is tried again and again gets locked,
     /// and a server that is down would hold up the run for every message anew.
@@ -26,13 +31,15 @@ pub(super) struct Post<'a> {
 }
 
 impl<'a> Post<'a> {
-    /// No messages yet.
-    pub(super) fn new(mailing: &'a Mailing, context: &'a Context) -> Self {
+    /// No messages yet, but for those of an earlier run that may have to be sent again.
+    pub(super) async fn new(mailing: &'a Mailing, context: &'a Context) -> std::result::Result<Self, Failure> {
         let mut recipients = mailing.to.clone();
         recipients.sort();
         let recipients = recipients.join(", ");
+        let again = context.album.unanswered(&recipients).await?;
+        let again = again.into_iter().map(|(id, sha256s)| Again::new(id, sha256s)).collect();
         let filling = Filling::new(mailing.limit);
-        Self { mailing, context, filling, recipients, given_up: None, sent: 0, failed: 0, unsent: 0 }
+        Ok(Self { mailing, context, filling, again, recipients, given_up: None, sent: 0, failed: 0, unsent: 0 })
     }
 
     /// Adds a picture, unless these people got it already, and sends the message that is full.
@@ -43,31 +50,55 @@ impl<'a> Post<'a> {
         }
         let (bytes, media_type) = stored.content(self.context).await?;
         let name = stored.picture.name.rsplit('/').next().unwrap_or_default().to_owned();
-        let size = bytes.len() as u64;
         self.unsent += 1;
-        let full = self.filling.add((Attachment { name, media_type, bytes }, sha256.clone()), size);
-        if let Some(full) = full {
-            self.send(full, listener).await;
+        let part = (Attachment { name, media_type, bytes }, sha256.clone());
+        if let Some(at) = self.again.iter().position(|again| again.wants(sha256)) {
+            self.add_again(at, part, listener).await;
+        } else {
+            self.fill(part, listener).await;
         }
         Ok(())
     }
 
-    /// Sends what has been collected.
-    pub(super) async fn finish(&mut self, listener: Listener<'_>) {
-        let last = self.filling.take();
-        if !last.is_empty() {
-            self.send(last, listener).await;
+    /// Adds a picture to a message of an earlier run, and sends that when it is what it was.
+    async fn add_again(&mut self, at: usize, part: Part, listener: Listener<'_>) {
+        let (sha256, size) = (part.1.clone(), part.0.bytes.len() as u64);
+        self.again[at].add(part, &sha256, size);
+        if self.again[at].is_whole(self.mailing.limit) {
+            let Again { id, parts, .. } = self.again.remove(at);
+            self.send(Some(id), parts, listener).await;
         }
     }
 
-    async fn send(&mut self, parts: Vec<(Attachment, String)>, listener: Listener<'_>) {
+    async fn fill(&mut self, part: Part, listener: Listener<'_>) {
+        let size = part.0.bytes.len() as u64;
+        if let Some(full) = self.filling.add(part, size) {
+            self.send(None, full, listener).await;
+        }
+    }
+
+    /// Sends what has been collected. A message of an earlier run that lacks a picture now,
+    /// or is too large now, is no longer the same: what there is of it goes with the others.
+    pub(super) async fn finish(&mut self, listener: Listener<'_>) {
+        for again in std::mem::take(&mut self.again) {
+            for part in again.parts {
+                self.fill(part, listener).await;
+            }
+        }
+        let last = self.filling.take();
+        if !last.is_empty() {
+            self.send(None, last, listener).await;
+        }
+    }
+
+    async fn send(&mut self, id: Option<String>, parts: Vec<Part>, listener: Listener<'_>) {
         let pictures = parts.len();
         // Pictures come in the order they were done in; people want that of their names.
         let mut parts = parts;
-        parts.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        parts.sort_by(|(a, a_digest), (b, b_digest)| (&a.name, a_digest).cmp(&(&b.name, b_digest)));
         let (attachments, sha256s): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
         let named = attachments.iter().map(|part| part.name.as_str()).zip(sha256s.iter().map(String::as_str));
-        let id = message_id(std::slice::from_ref(&self.recipients), named);
+        let id = id.unwrap_or_else(|| message_id(std::slice::from_ref(&self.recipients), named));
         let letter = self.letter(id.clone(), attachments);
         match self.hand_over(letter, &id, &sha256s, listener).await {
             Ok(bytes) => {
@@ -98,9 +129,15 @@ impl<'a> Post<'a> {
         if let Some(failure) = &self.given_up {
             return Err(failure.clone());
         }
+        self.context.album.mailing(&self.recipients, id, sha256s).await?;
         let retry = |failure: &Failure, wait| listener(Said::MailWaits { failure: failure.clone(), wait });
         let sent = self.mailing.outbox.send(letter, &retry);
-        let bytes = self.context.cancel.run_until_cancelled(sent).await.ok_or_else(Failure::stopped)??;
+        let sent = self.context.cancel.run_until_cancelled(sent).await.ok_or_else(Failure::stopped)?;
+        if sent.as_ref().is_err_and(|failure| failure.class == Class::Temporary) {
+            // The server said so: no copy of it is anywhere.
+            self.context.album.not_mailed(&self.recipients, sha256s).await?;
+        }
+        let bytes = sent?;
         fault::point("photo-mailed");
         self.context.album.mailed(&self.recipients, id, sha256s).await?;
         Ok(bytes)

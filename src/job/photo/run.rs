@@ -57,7 +57,11 @@ pub async fn run(
     listener: Listener<'_>,
 ) -> std::result::Result<Summary, Failure> {
     let names = Mutex::new(names(context).await?);
-    let post = Mutex::new(context.mail.as_ref().map(|mailing| Post::new(mailing, context)));
+    let post = match &context.mail {
+        Some(mailing) => Some(Post::new(mailing, context).await?),
+        None => None,
+    };
+    let post = Mutex::new(post);
     let pool = Pool::new(context.threads);
     let addresses: Vec<String> = inputs.iter().map(Input::address).collect();
     let mut tally = Tally { summary: Summary::default(), hopeless: 0, addresses: &addresses, context, listener };
@@ -70,7 +74,7 @@ pub async fn run(
         .queue(1)
         .io("mail", 1, async |stored: Stored| {
             if let Some(post) = post.lock().await.as_mut() {
-                post.add(&stored, listener).await?;
+                Box::pin(post.add(&stored, listener)).await?;
             }
             Ok(stored)
         })
@@ -80,7 +84,7 @@ pub async fn run(
     let mut summary = tally.summary;
     if let Some(mut post) = post.into_inner() {
         if !context.cancel.is_cancelled() {
-            post.finish(listener).await;
+            Box::pin(post.finish(listener)).await;
         }
         summary.messages = post.sent;
         summary.failed += post.failed;
