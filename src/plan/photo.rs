@@ -76,6 +76,9 @@ const BRANDS: [&[u8]; 7] = [b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1"
 /// Longest edge of a WebP: its header has 14 bits for it.
 const WEBP_EDGE: u32 = 16_383;
 
+/// Bytes beside the pixels of a picture: metadata, and the short film or the second picture behind one.
+const BESIDE: u64 = 256 << 20;
+
 /// What a file's name promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
@@ -116,6 +119,17 @@ impl Kind {
     /// Whether mail programs and browsers show it, so that it may stay what it is.
     pub fn is_shown_everywhere(self) -> bool {
         matches!(self, Self::Jpeg | Self::Png | Self::WebP | Self::Gif)
+    }
+
+    /// Most bytes of a file of this kind that has at most `pixels`: those as they are without compression,
+    /// and what is beside and behind them.
+    pub fn most_bytes(self, pixels: u64) -> u64 {
+        let pixel = match self {
+            Self::Tiff => 16,
+            Self::Png | Self::Bmp => 8,
+            Self::Jpeg | Self::WebP | Self::Gif | Self::Heic | Self::Avif => 4,
+        };
+        pixels.saturating_mul(pixel).saturating_add(BESIDE)
     }
 
     /// Its media type.

@@ -155,6 +155,31 @@ fn the_place_goes_and_the_rest_stays_to_the_last_byte() {
 }
 
 #[test]
+fn what_is_no_picture_is_told_by_its_first_bytes() {
+    let sandbox = Sandbox::new();
+    let pipe = sandbox.path("pipe.jpg");
+    tool(&sandbox, "mkfifo", &[pipe.to_str().unwrap()]);
+    for input in ["pipe.jpg", "/dev/zero"] {
+        let run = photos(&sandbox, &[input, "--to", "out"]).expect(2);
+        assert!(run.stderr.contains("is neither a file nor a folder"), "{}", run.stderr);
+    }
+    // Holes take no room: reading them would.
+    for (name, head) in [("nothing.jpg", &b"\0"[..]), ("endless.jpg", b"\xff\xd8\xff\xe0"), ("endless.bmp", b"BM")] {
+        let file = fs::File::create(sandbox.path(name)).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, head, 0).unwrap();
+        file.set_len(2 << 30).unwrap();
+    }
+    let inputs = ["nothing.jpg", "endless.jpg", "endless.bmp", "--to", "out", "--json"];
+    let run = photos(&sandbox, &inputs).expect(1);
+    for line in ["nothing.jpg: is no picture", "endless.jpg: has 2147483648 bytes", "endless.bmp: has 2147483648 bytes"]
+    {
+        assert!(run.stderr.contains(line), "{line}\n{}", run.stderr);
+    }
+    let seconds = run.events().last().unwrap()["seconds"].as_f64().unwrap();
+    assert!(seconds < 5.0, "{seconds} s to look at three heads");
+}
+
+#[test]
 fn a_drone_s_own_words_for_its_place_go_from_every_kind_that_is_copied() {
     let sandbox = Sandbox::new();
     let xmp = "<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:RDF xmlns:rdf='http://www.w3.org/1999/02/22-rdf-syntax-ns#'>\

@@ -2,15 +2,16 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::model::failure::Failure;
-use crate::plan::photo::{Promise, promise};
+use crate::plan::photo::{HEAD, Kind, Promise, kind, promise};
 use crate::storage::store::Store;
 
-/// Largest file that is read: an uncompressed picture of the most pixels is smaller.
+/// Largest file that is read, whatever it holds.
 const LARGEST: u64 = 2 << 30;
 
 /// One picture to be made to fit.
@@ -59,6 +60,9 @@ impl Found {
         })?;
         if metadata.is_dir() {
             return fs::read_dir(&absolute).map_err(|error| unreadable(&error)).map(|_| self.add_folder(&absolute));
+        }
+        if !metadata.is_file() {
+            return Err(Failure::permanent(format!("`{}` is neither a file nor a folder", path.display())));
         }
         let name = text_of(Path::new(absolute.file_name().unwrap_or_default()));
         self.inputs.push(Input::of_file(absolute, name, &metadata));
@@ -141,10 +145,10 @@ impl Input {
         }
     }
 
-    /// Reads it whole.
-    pub async fn read(&self) -> Result<Vec<u8>, Failure> {
+    /// Reads it whole, if it is a picture that can have so many pixels.
+    pub async fn read(&self, max_pixels: u64) -> Result<Vec<u8>, Failure> {
         if self.bytes > LARGEST {
-            return Err(Failure::permanent(format!("has {} bytes, more than any picture", self.bytes)));
+            return Err(too_large(self.bytes));
         }
         match &self.place {
             Place::Object(store, key) => {
@@ -153,13 +157,45 @@ impl Input {
             }
             Place::File(path) => {
                 let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || fs::read(path)).await;
-                let bytes = read.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-                // A card that is pulled out is trouble of this machine, not of each picture.
-                bytes.map_err(|error| Failure::io("could not be read", &error))
+                let read = tokio::task::spawn_blocking(move || read_file(&path, max_pixels)).await;
+                read.unwrap_or_else(|error| Err(Failure::environment(error.to_string())))
             }
         }
     }
+}
+
+/// Reads a file, and no more than the head of one that is no picture.
+fn read_file(path: &Path, max_pixels: u64) -> Result<Vec<u8>, Failure> {
+    // A card that is pulled out is trouble of this machine, not of each picture.
+    let unreadable = |error: std::io::Error| Failure::io("could not be read", &error);
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(HEAD as u64).read_to_end(&mut bytes).map_err(unreadable)?;
+    let largest = kind_of(&bytes)?.most_bytes(max_pixels).min(LARGEST);
+    let length = file.metadata().map_err(unreadable)?.len();
+    if length > largest {
+        return Err(too_large(length));
+    }
+    bytes.reserve(usize::try_from(length).unwrap_or_default().saturating_sub(bytes.len()));
+    // A file that grows meanwhile is no larger for it.
+    let left = (largest + 1).saturating_sub(bytes.len() as u64);
+    file.take(left).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > largest {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+/// The kind of picture that begins with `head`, or why it is none.
+pub(super) fn kind_of(head: &[u8]) -> Result<Kind, Failure> {
+    if head.is_empty() {
+        return Err(Failure::permanent("is empty").hint("copy it from the card again"));
+    }
+    kind(head).ok_or_else(|| Failure::permanent("is no picture, whatever its name says"))
+}
+
+fn too_large(bytes: u64) -> Failure {
+    Failure::permanent(format!("has {bytes} bytes, more than any picture of `photos.pixels`"))
 }
 
 /// A path as text. One that is no UTF-8 has its odd bytes, and percent signs, as URLs have them.

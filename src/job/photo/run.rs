@@ -115,7 +115,7 @@ async fn read(input: Input, context: &Context) -> Result<Step> {
     {
         return Ok(Step::Already(input, known));
     }
-    let bytes = input.read().await?;
+    let bytes = input.read(context.kit.settings.max_pixels).await?;
     if !matches!(kind(&bytes), Some(Kind::Heic | Kind::Avif)) {
         return Ok(Step::Read(input, bytes));
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::encode::Av1;
 use super::fit::{self, Fitted};
+use super::input::kind_of;
 use super::metadata::{Along, Anew};
 use super::picture::{Picture, Refusal, refused, too_many_pixels};
 use super::turn;
@@ -12,7 +13,7 @@ use crate::format::exif;
 use crate::format::jpeg::Jpeg;
 use crate::format::place;
 use crate::model::failure::Failure;
-use crate::plan::photo::{Format, Kind, PhotoSettings, kind};
+use crate::plan::photo::{Format, Kind, PhotoSettings};
 
 /// A picture that fits.
 #[derive(Clone, Debug)]
@@ -54,12 +55,7 @@ pub fn shrink(bytes: Vec<u8>, kit: &Kit) -> Result<Made, Failure> {
 }
 
 fn make(bytes: Vec<u8>, kit: &Kit) -> Result<Made, Refusal> {
-    if bytes.is_empty() {
-        return Err(refused("is empty").hint("copy it from the card again"));
-    }
-    let Some(kind) = kind(&bytes) else {
-        return Err(refused("is no picture, whatever its name says"));
-    };
+    let kind = kind_of(&bytes)?;
     match kind {
         Kind::Jpeg => of_jpeg(bytes, kit),
         Kind::Png | Kind::WebP | Kind::Tiff | Kind::Gif | Kind::Bmp => of_other(bytes, kind, kit),
