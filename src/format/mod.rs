@@ -24,6 +24,7 @@ pub mod mpd_write;
 pub mod place;
 pub mod playlist;
 pub mod playlist_write;
+pub mod png;
 pub mod protection;
 pub mod sniff;
 pub mod sps;

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use super::exif::{self, Change};
 use super::jpeg::Jpeg;
+use super::png;
 
 const FORGET: Change = Change { forget_place: true, anew: None };
 
@@ -39,9 +40,9 @@ pub fn forget_in_jpeg(bytes: &mut [u8]) {
 
 /// Takes the place out of a PNG, which may lose whole chunks for it.
 pub fn forget_in_png(bytes: &[u8]) -> Vec<u8> {
-    let mut kept = bytes.get(..8).unwrap_or(bytes).to_vec();
-    let mut at = 8;
-    while let Some((kind, length)) = png_chunk(bytes, at) {
+    let mut kept = bytes.get(..png::SIGNATURE).unwrap_or(bytes).to_vec();
+    let mut at = png::SIGNATURE;
+    while let Some((kind, length)) = png::chunk(bytes, at) {
         let Some(chunk) = bytes.get(at..at + length + 12) else { break };
         at += chunk.len();
         let mut data = chunk.get(8..8 + length).unwrap_or_default().to_vec();
@@ -157,11 +158,6 @@ fn forget_in_film(bytes: &mut [u8]) {
             }
         }
     }
-}
-
-fn png_chunk(bytes: &[u8], at: usize) -> Option<([u8; 4], usize)> {
-    let length = u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?);
-    Some((bytes.get(at + 4..at + 8)?.try_into().ok()?, length as usize))
 }
 
 /// The first place from `from` on where `word` stands.

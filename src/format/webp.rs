@@ -1,4 +1,5 @@
-//! WebP's container: metadata around a picture that an encoder made, and how many pictures a file holds.
+//! WebP's container: metadata around a picture that an encoder made, how many pictures a file holds, and
+//! whether it is whole.
 
 /// What stands beside the pixels.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,6 +33,13 @@ pub fn with_metadata(encoded: &[u8], (width, height): (u32, u32), beside: Beside
     body.extend(exif.map(|exif| chunk(*b"EXIF", exif)).unwrap_or_default());
     body.extend(xmp.map(|xmp| chunk(*b"XMP ", xmp)).unwrap_or_default());
     chunk(*b"RIFF", &body)
+}
+
+/// Whether a file is as long as it says.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    let length = bytes.get(4..8).and_then(|length| length.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes);
+    // An odd length is meant with the byte that fills it up, which some writers leave out.
+    8 + u64::from(length & !1) <= bytes.len() as u64
 }
 
 /// The pictures of a film; none in a file that is none.
@@ -76,5 +84,12 @@ mod tests {
         }
         assert_eq!(frames(b"RIFF\0\0\0\0WEBPANMF\xff\xff\xff\xff"), 1);
         assert_eq!(frames(b""), 0);
+    }
+
+    #[test]
+    fn a_file_is_whole_when_it_is_as_long_as_it_says() {
+        let whole = chunk(*b"RIFF", b"WEBPodd");
+        assert!(is_whole(&whole) && is_whole(&whole[..whole.len() - 1]), "the filling may be missing");
+        assert!((0..whole.len() - 2).all(|cut| !is_whole(&whole[..cut])));
     }
 }

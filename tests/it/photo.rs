@@ -317,6 +317,21 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
 }
 
 #[test]
+fn part_of_a_picture_that_fits_is_copied_with_a_note() {
+    let sandbox = Sandbox::new();
+    for kind in ["jpg", "png", "webp", "gif"] {
+        let whole = quarters(&sandbox, &format!("in/whole.{kind}"), "60x40", &[]);
+        let bytes = fs::read(whole).unwrap();
+        sandbox.write(&format!("in/part.{kind}"), bytes.get(..bytes.len() * 2 / 3).unwrap());
+    }
+    let run = photos(&sandbox, &["in", "--to", "out"]).expect(0);
+    assert_eq!(names(&sandbox.path("out")).len(), 8);
+    let notes: Vec<_> = run.stderr.lines().filter(|line| line.contains("is cut off")).collect();
+    assert_eq!(notes.len(), 4, "{}", run.stderr);
+    assert!(notes.iter().all(|line| line.starts_with("note  part.")), "{notes:?}");
+}
+
+#[test]
 fn small_files_of_endless_pixels_are_refused_before_any_is_decoded() {
     let sandbox = Sandbox::new();
     let chunk = |name: &[u8; 4], body: &[u8]| {

@@ -9,9 +9,9 @@ use super::input::kind_of;
 use super::metadata::{Along, Anew};
 use super::picture::{Picture, Refusal, refused, too_many_pixels};
 use super::turn;
-use crate::format::exif;
+use crate::format::gif::Gif;
 use crate::format::jpeg::Jpeg;
-use crate::format::place;
+use crate::format::{exif, place, png, webp};
 use crate::model::failure::Failure;
 use crate::plan::photo::{Format, Kind, PhotoSettings};
 
@@ -46,6 +46,9 @@ pub struct Kit {
 /// Edge of pictures on a contact sheet.
 const SHEET_EDGE: u32 = 240;
 
+/// What a person should know of a copy of part of a picture.
+const CUT_OFF: &str = "is cut off: copied as it is, but part of the picture is missing";
+
 /// Makes `bytes` fit.
 pub fn shrink(bytes: Vec<u8>, kit: &Kit) -> Result<Made, Failure> {
     // Decoders read hostile files: a panic in one is that file's failure.
@@ -69,7 +72,7 @@ fn of_jpeg(bytes: Vec<u8>, kit: &Kit) -> Result<Made, Refusal> {
     let frame = jpeg.frame;
     let size = (frame.width, frame.height);
     if settings.fits(Kind::Jpeg, bytes.len() as u64, size) {
-        let note = jpeg.end.is_none().then(|| "is cut off: copied as it is, but part of the picture is missing".into());
+        let note = jpeg.end.is_none().then(|| CUT_OFF.into());
         let orientation = jpeg.exif().map_or(1, exif::orientation);
         let thumbnail = if sheet { thumbnail_of(&bytes, &jpeg, orientation, settings) } else { None };
         let mut bytes = bytes;
@@ -125,6 +128,13 @@ fn of_other(bytes: Vec<u8>, kind: Kind, kit: &Kit) -> Result<Made, Refusal> {
 }
 
 fn copy(bytes: Vec<u8>, kind: Kind, size: (u32, u32), settings: &PhotoSettings, thumbnail: Option<Vec<u8>>) -> Made {
+    let is_whole = match kind {
+        Kind::Png => png::is_whole(&bytes),
+        Kind::WebP => webp::is_whole(&bytes),
+        Kind::Gif => Gif::read(&bytes).is_whole,
+        _ => true,
+    };
+    let note = (!is_whole).then(|| CUT_OFF.into());
     let mut bytes = bytes;
     if !settings.keep_location {
         match kind {
@@ -135,7 +145,7 @@ fn copy(bytes: Vec<u8>, kind: Kind, size: (u32, u32), settings: &PhotoSettings, 
             _ => {}
         }
     }
-    Made { bytes, kind, size, quality: None, note: None, thumbnail }
+    Made { bytes, kind, size, quality: None, note, thumbnail }
 }
 
 /// Encodes a picture so that it fits together with what goes `along` with it, which depends on its size.
