@@ -244,6 +244,7 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
     make("old.tif", &[]);
     make("web.webp", &["-quality", "100"]);
     make("still.gif", &[]);
+    make("solid.png", &["-define", "png:color-type=6", "-alpha", "opaque"]);
     make("plain.bmp", &[]);
     tool(&sandbox, "convert", &["in/old.tif", "in/old.tif", "in/pages.tif"]);
     let twice = fs::read(&large).unwrap();
@@ -284,6 +285,7 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
         let said = run.stderr.lines().any(|text| text.contains(name) && text.contains(line));
         assert!(said, "{name}: {line}\n{}", run.stderr);
     }
+    assert_eq!(run.stderr.matches("see-through").count(), 1, "opaque ones are not: {}", run.stderr);
     let expected = [
         "both-eyes.jpg",
         "deep.jpg",
@@ -295,6 +297,7 @@ fn every_kind_of_picture_and_of_trouble_has_its_line() {
         "pages.jpg",
         "phone.jpg",
         "plain.jpg",
+        "solid.jpg",
         "steps.jpg",
         "still.jpg",
         "web.jpg",

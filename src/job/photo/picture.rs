@@ -281,13 +281,13 @@ fn decode<D: image::ImageDecoder>(mut decoder: D, max_pixels: u64) -> Result<(Pi
     let deep = decoder.color_type().bytes_per_pixel() / decoder.color_type().channel_count() > 1;
     let pixels = image::DynamicImage::from_decoder(decoder)
         .map_err(|error| refused(&format!("is damaged and cannot be read: {error}")))?;
-    let see_through = pixels.color().has_alpha();
+    let (pixels, see_through) =
+        if pixels.color().has_alpha() { on_white(pixels) } else { (pixels.into_rgb8().into_raw(), false) };
     let note = match (see_through, deep) {
         (true, _) => Some("was see-through in places: that is white now"),
         (false, true) => Some("had 16 bits a colour: has 8 now"),
         (false, false) => None,
     };
-    let pixels = if see_through { on_white(pixels) } else { pixels.into_rgb8().into_raw() };
     Ok((picture(width as usize, height as usize, pixels, note), described))
 }
 
@@ -296,14 +296,16 @@ fn picture(width: usize, height: usize, pixels: Vec<u8>, note: Option<&'static s
     Picture { planes: vec![Plane { width, height, depth: 3, pixels }], sampling: Subsamp::None, size, note }
 }
 
-fn on_white(decoded: image::DynamicImage) -> Vec<u8> {
+/// Pixels on a white ground, and whether that is to be seen anywhere: GIF is always read as if it could be.
+fn on_white(decoded: image::DynamicImage) -> (Vec<u8>, bool) {
     let pixels = decoded.into_rgba8().into_raw();
+    let see_through = pixels.chunks_exact(4).any(|pixel| pixel[3] != u8::MAX);
     let blend = |colour: u8, alpha: u8| {
         let (colour, alpha) = (u32::from(colour), u32::from(alpha));
         u8::try_from((colour * alpha + 255 * (255 - alpha) + 127) / 255).unwrap_or(u8::MAX)
     };
     let opaque = |pixel: &[u8]| [blend(pixel[0], pixel[3]), blend(pixel[1], pixel[3]), blend(pixel[2], pixel[3])];
-    pixels.chunks_exact(4).flat_map(opaque).collect()
+    (pixels.chunks_exact(4).flat_map(opaque).collect(), see_through)
 }
 
 fn shrink(plane: Plane, width: usize, height: usize) -> Result<Plane, Refusal> {
