@@ -225,9 +225,12 @@ impl PhotoSettings {
     }
 }
 
-/// What libheif's converter is told: a JPEG that loses next to nothing.
+/// The quality in which HEIC and AVIF become JPEG, which loses next to nothing.
+pub const CONVERTED: u8 = 100;
+
+/// What libheif's converter is told.
 pub fn heif_arguments(input: &Path, output: &Path) -> Vec<OsString> {
-    vec!["-q".into(), "100".into(), "--".into(), input.into(), output.into()]
+    vec!["-q".into(), CONVERTED.to_string().into(), "--".into(), input.into(), output.into()]
 }
 
 /// What ffmpeg is told to make an AVIF of raw pixels: one thread, and a speed at which it takes seconds.

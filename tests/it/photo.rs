@@ -368,6 +368,16 @@ fn small_files_of_endless_pixels_are_refused_before_any_is_decoded() {
 }
 
 #[test]
+fn heic_that_fits_is_converted_and_not_copied() {
+    let sandbox = Sandbox::new();
+    quarters(&sandbox, "phone.png", "60x40", &[]);
+    tool(&sandbox, "heif-enc", &["-q", "95", "phone.png", "-o", "phone.heic"]);
+    let run = photos(&sandbox, &["phone.heic", "--to", "out", "--json"]).expect(0);
+    assert!(run.stderr.contains("60x40 at quality 100"), "{}", run.stderr);
+    assert_eq!(run.events().last().unwrap()["copied"], 0);
+}
+
+#[test]
 fn heic_without_a_converter_says_what_to_install() {
     let mut sandbox = Sandbox::new();
     sandbox.write("a.heic", b"\0\0\0\x18ftypheic\0\0\0\0heicmif1");

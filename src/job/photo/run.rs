@@ -20,7 +20,7 @@ use crate::pipeline::error::{Cause, Result};
 use crate::pipeline::lane::Permit;
 use crate::pipeline::pool::Pool;
 use crate::pipeline::report::Outcome;
-use crate::plan::photo::{Kind, kind};
+use crate::plan::photo::{CONVERTED, Kind, kind};
 use crate::plan::photo_name::{Names, key};
 use crate::scratch::album::Picture;
 use crate::storage::About;
@@ -36,6 +36,8 @@ const JPEG_ENDINGS: [&str; 4] = ["jpg", "jpeg", "jpe", "jfif"];
 enum Step {
     /// Read, and in a format that can be worked on.
     Read(Input, Vec<u8>),
+    /// Read, and made a JPEG to be worked on.
+    Converted(Input, Vec<u8>),
     /// Made to fit.
     Made(Input, Made),
     /// An earlier run made it.
@@ -122,12 +124,17 @@ async fn read(input: Input, context: &Context) -> Result<Step> {
     let permit = permit(context).await?;
     let converted = convert(bytes, context).await;
     drop(permit);
-    Ok(Step::Read(input, converted?))
+    Ok(Step::Converted(input, converted?))
 }
 
 /// Makes a picture fit, on a thread and with a permit that other jobs may have.
 async fn shrunk(step: Step, context: &Context, pool: &Pool) -> Result<Step> {
-    let Step::Read(input, bytes) = step else { return Ok(step) };
+    let (input, bytes, copy) = match step {
+        Step::Read(input, bytes) => (input, bytes, None),
+        // What fits as it comes from the converter is no copy of its source.
+        Step::Converted(input, bytes) => (input, bytes, Some(CONVERTED)),
+        other => return Ok(other),
+    };
     let (permit, kit) = (permit(context).await?, context.kit.clone());
     let work = move || {
         let made = shrink(bytes, &kit);
@@ -135,7 +142,8 @@ async fn shrunk(step: Step, context: &Context, pool: &Pool) -> Result<Step> {
         made
     };
     let made = pool.run(crate::pipeline::Rank::default(), work).await;
-    Ok(Step::Made(input, made.map_err(|cause| Failure::environment(format!("{cause:?}")))??))
+    let made = made.map_err(|cause| Failure::environment(format!("{cause:?}")))??;
+    Ok(Step::Made(input, Made { quality: made.quality.or(copy), ..made }))
 }
 
 async fn permit(context: &Context) -> std::result::Result<Option<Permit<Rank>>, Failure> {
@@ -191,7 +199,9 @@ async fn write(step: Step, context: &Context, names: &Mutex<Names>) -> Result<St
     let (input, made) = match step {
         Step::Already(input, picture) => return Ok(Stored { input, picture, made: None }),
         Step::Made(input, made) => (input, made),
-        Step::Read(..) => return Err(Failure::environment("a picture passed by the shrinker").into()),
+        Step::Read(..) | Step::Converted(..) => {
+            return Err(Failure::environment("a picture passed by the shrinker").into());
+        }
     };
     let address = input.address();
     let wanted = key(&input.path, endings(made.kind));
