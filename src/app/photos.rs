@@ -15,7 +15,7 @@ use crate::job::photo::shrink::Kit;
 use crate::job::photo::{Context, Listener, Mailing, Summary};
 use crate::job::share::Share;
 use crate::mail::{self, Outbox, Server, Tls};
-use crate::model::failure::Failure;
+use crate::model::failure::{Class, Failure};
 use crate::model::secret::Secret;
 use crate::plan;
 use crate::plan::photo::Format;
@@ -80,6 +80,8 @@ pub async fn photos(
     let found = find(config, &request).await?;
     begun(Begun { pictures: found.inputs.len() as u64, raw: found.raw, other: found.other });
     let unreadable = found.unreadable.len() as u64;
+    let is_of_machine = |(_, failure): &&(String, Failure)| failure.class == Class::Environment;
+    let of_machine = found.unreadable.iter().filter(is_of_machine).count() as u64;
     for (input, failure) in found.unreadable {
         listener(crate::job::photo::Said::Failed { input, failure });
     }
@@ -96,7 +98,7 @@ pub async fn photos(
     context.album.close().await;
     let mut summary = summary?;
     summary.failed += unreadable;
-    summary.environment += unreadable;
+    summary.environment += of_machine;
     summary.stopped = stop.begin.is_cancelled() && summary.left + summary.unsent > 0;
     Ok(summary)
 }

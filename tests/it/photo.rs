@@ -457,6 +457,18 @@ fn names_in_an_old_alphabet_are_pictures_like_all_others() {
 }
 
 #[test]
+fn links_that_lead_nowhere_matter_if_they_would_be_pictures() {
+    let sandbox = Sandbox::new();
+    quarters(&sandbox, "in/a.jpg", "60x40", &[]);
+    std::os::unix::fs::symlink("nowhere", sandbox.path("in/notes.txt")).unwrap();
+    let run = photos(&sandbox, &["in", "--to", "out"]).expect(0);
+    assert!(run.stderr.contains("1 other file left alone"), "{}", run.stderr);
+    std::os::unix::fs::symlink("nowhere", sandbox.path("in/b.jpg")).unwrap();
+    let run = photos(&sandbox, &["in", "--to", "out"]).expect(1);
+    assert!(run.stderr.contains("fail  b.jpg: is a link that leads nowhere"), "{}", run.stderr);
+}
+
+#[test]
 fn a_result_that_went_missing_is_noticed_only_by_looking() {
     let mut sandbox = Sandbox::new();
     quarters(&sandbox, "in/a.jpg", "100x100", &[]);

@@ -97,8 +97,9 @@ impl Found {
                     Ok(metadata) if metadata.is_file() && self.wants(&below) => {
                         self.inputs.push(Input::of_file(path, below, &metadata));
                     }
-                    Ok(_) => {}
-                    Err(error) => self.unreadable.push((below, Failure::io("could not be looked at", &error))),
+                    // A link that leads nowhere is no matter if it would be no picture.
+                    Err(error) if self.wants(&below) => self.unreadable.push((below, not_there(&error))),
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
@@ -196,6 +197,13 @@ pub(super) fn kind_of(head: &[u8]) -> Result<Kind, Failure> {
 
 fn too_large(bytes: u64) -> Failure {
     Failure::permanent(format!("has {bytes} bytes, more than any picture of `photos.pixels`"))
+}
+
+fn not_there(error: &std::io::Error) -> Failure {
+    if error.kind() == std::io::ErrorKind::NotFound {
+        return Failure::permanent("is a link that leads nowhere");
+    }
+    Failure::io("could not be looked at", error)
 }
 
 /// A path as text. One that is no UTF-8 has its odd bytes, and percent signs, as URLs have them.
