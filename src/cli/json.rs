@@ -22,15 +22,20 @@ impl<W: Write + Send> Json<W> {
 
     fn line(&mut self, value: &Value) {
         let Some(out) = &mut self.out else { return };
-        if writeln!(out, "{value}").is_err() {
-            self.out = None;
+        if let Err(error) = writeln!(out, "{value}") {
+            self.give_up(&error);
         }
     }
 
     fn flush(&mut self) {
-        if self.out.as_mut().is_some_and(|out| out.flush().is_err()) {
-            self.out = None;
+        if let Some(Err(error)) = self.out.as_mut().map(Write::flush) {
+            self.give_up(&error);
         }
+    }
+
+    fn give_up(&mut self, error: &std::io::Error) {
+        super::note_lost(error);
+        self.out = None;
     }
 }
 

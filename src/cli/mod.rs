@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::{Parser, Subcommand};
 
@@ -134,7 +135,7 @@ pub fn main() -> ExitCode {
         print_err(trouble.to_string().trim_end());
         trouble.exit
     });
-    ExitCode::from(exit as u8)
+    ExitCode::from(with_output(exit) as u8)
 }
 
 fn run(command: Command) -> Result<Exit, Trouble> {
@@ -194,9 +195,31 @@ fn check_report(file: &std::path::Path) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// A line to standard output. A reader that is gone is no error.
+/// Whether something that belongs on standard output did not get there.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// A line to standard output.
 fn print_out(line: &str) {
-    writeln!(std::io::stdout().lock(), "{line}").unwrap_or_default();
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+        note_lost(&error);
+    }
+}
+
+/// Notes that output was lost, which is no success. A reader that is gone has what it wanted.
+fn note_lost(error: &std::io::Error) {
+    if error.kind() != std::io::ErrorKind::BrokenPipe {
+        LOST.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How the program ends when all that it had to say is said, or was lost.
+fn with_output(exit: Exit) -> Exit {
+    let stopped = matches!(exit, Exit::Usage | Exit::Stopped);
+    if !LOST.load(Ordering::Relaxed) || stopped {
+        return exit;
+    }
+    print_err("error: not all could be written to standard output\n\nhint: free some space where it goes");
+    Exit::Environment
 }
 
 /// A line to standard error.

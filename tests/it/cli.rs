@@ -94,6 +94,19 @@ fn settings_show_where_they_come_from() {
 }
 
 #[test]
+fn output_that_is_lost_is_no_success_and_a_reader_that_leaves_is_no_failure() {
+    let sandbox = sandbox();
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_forebay"));
+    let run = command.arg("config").stdout(fs::File::create("/dev/full").unwrap()).output().unwrap();
+    assert_eq!(run.status.code(), Some(3));
+    has(&String::from_utf8_lossy(&run.stderr), &["standard output"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_forebay"));
+    assert_eq!(command.arg("config").stdout(writer).status().unwrap().code(), Some(0));
+}
+
+#[test]
 fn doctor_and_plan_explain() {
     let mut sandbox = sandbox();
     let run = sandbox.forebay(["doctor", "--to", "out"]);
