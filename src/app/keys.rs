@@ -28,6 +28,7 @@ pub(super) fn encryption(config: &Config, to: &str, state: &Path) -> Result<Keys
         return Err(Failure::permanent(format!("keys cannot be kept at `{}`", keys.escape_debug()))
             .hint("give --keys a folder that only you can read; a mounted bucket is one too"));
     }
+    super::make_folder(state, "state")?;
     let folder = key_folder(wish, to, state)?;
     let master_key = match std::env::var(MASTER_KEY_VARIABLE) {
         Ok(text) => read_key(&text).ok_or_else(|| {

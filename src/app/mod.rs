@@ -179,6 +179,15 @@ pub async fn inputs(config: &Config, inputs: &[OsString], lists: &[OsString]) ->
 }
 
 fn make_folder(folder: &Path, what: &str) -> Result<(), Failure> {
-    file::make_folder(folder, Privacy::Public)
-        .map_err(|error| Failure::io(&format!("could not make the {what} folder `{}`", folder.display()), &error))
+    let failure = |error: std::io::Error| {
+        Failure::io(&format!("could not make the {what} folder `{}`", folder.display()), &error)
+    };
+    file::make_folder(folder, Privacy::Public).map_err(failure)?;
+    let shared = std::env::temp_dir().join("forebay");
+    if folder.starts_with(&shared) && !file::is_ours_alone(&shared).map_err(failure)? {
+        // Everybody may make folders there, also before us.
+        let what = format!("`{}` belongs to somebody else, or others may write there", shared.display());
+        return Err(Failure::environment(what).hint("choose a folder of your own with --state, or set HOME"));
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -135,6 +135,13 @@ pub fn make_folder(folder: &Path, privacy: Privacy) -> io::Result<()> {
         Err(error) => Err(error),
         Ok(()) => sync_folder(parent.unwrap_or(Path::new("."))),
     }
+}
+
+/// Whether a folder is ours and nobody else may write there. A link is not: others may have made it.
+pub fn is_ours_alone(folder: &Path) -> io::Result<bool> {
+    let metadata = std::fs::symlink_metadata(folder)?;
+    let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    Ok(metadata.is_dir() && is_ours && metadata.mode() & 0o022 == 0)
 }
 
 /// Whether there is next to no room left where `folder` is.

@@ -94,6 +94,24 @@ fn settings_show_where_they_come_from() {
 }
 
 #[test]
+fn a_state_folder_that_others_can_write_to_is_not_used() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut sandbox = sandbox();
+    for name in ["HOME", "XDG_STATE_HOME"] {
+        sandbox.set(name, "");
+    }
+    fs::create_dir(sandbox.path("in")).unwrap();
+    fs::create_dir(sandbox.path("tmp/forebay")).unwrap();
+    for (mode, trusted) in [(0o777, false), (0o775, false), (0o755, true)] {
+        fs::set_permissions(sandbox.path("tmp/forebay"), fs::Permissions::from_mode(mode)).unwrap();
+        // Nobody gave a password: the run ends at the state folder, or at the store.
+        let run = sandbox.forebay(["photos", "in", "--to", "s3://bucket"]);
+        assert_eq!(!run.stderr.contains("others may write there"), trusted, "{mode:o}: {}", run.stderr);
+        assert!(run.code == Some(3) && run.stderr.contains("--state") || trusted, "{}", run.stderr);
+    }
+}
+
+#[test]
 fn output_that_is_lost_is_no_success_and_a_reader_that_leaves_is_no_failure() {
     let sandbox = sandbox();
     let mut command = sandbox.command(env!("CARGO_BIN_EXE_forebay"));
