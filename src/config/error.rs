@@ -1,6 +1,9 @@
 //! What can be wrong with settings: each error says what, where, and what to do.
 
+use std::io::ErrorKind;
+
 use super::layer::Origin;
+use crate::model::id;
 
 /// Settings that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,12 +65,30 @@ impl ConfigError {
     /// What to do about it, one line.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Unreadable { .. } => Some("check the rights of that file".into()),
+            Self::Unreadable { source, .. } => Some(readable(source.kind()).into()),
             Self::Syntax { .. } => Some("`config/default.toml` of the project shows how settings are written".into()),
             Self::Unknown { nearest: Some(nearest), .. } => Some(format!("did you mean `{nearest}`?")),
+            Self::Unknown { nearest: None, key, .. } if has_odd_name(key) => {
+                Some("names of your own are of the letters A to Z, digits, `-` and `_`".into())
+            }
             Self::Unknown { nearest: None, .. } => Some("`forebay config` lists all settings".into()),
             Self::Wrong { wanted, .. } => Some(wanted.clone()),
             Self::Incomplete { key, field, .. } => Some(format!("set `{key}.{field}` too")),
         }
     }
+}
+
+/// What to do so that a file can be read.
+fn readable(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::InvalidData => "save that file as UTF-8",
+        ErrorKind::IsADirectory => "that is a folder: put the settings into a file",
+        ErrorKind::PermissionDenied => "check the rights of that file",
+        _ => "check that file, and the links that lead to it",
+    }
+}
+
+/// Whether a part of the key is a name that nothing can have.
+fn has_odd_name(key: &str) -> bool {
+    key.split('.').any(|part| !id::check(part))
 }

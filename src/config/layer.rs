@@ -271,7 +271,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 fn unknown(key: String, origin: Origin) -> ConfigError {
-    let nearest = nearest(&key).map(|known| match origin {
+    // The same key again would be of no use: a name in it is what is wrong.
+    let nearest = nearest(&key).filter(|known| *known != key).map(|known| match origin {
         Origin::Variable(_) => format!("{PREFIX}{}", known.replace('.', "__").replace('-', "_").to_uppercase()),
         _ => known,
     });

@@ -70,7 +70,14 @@ fn what_is_typed_wrong_is_exit_code_2_with_the_nearest_name() {
         &sandbox.forebay(["config"]).expect(2).stderr,
         &["lanes.downlods", "config.toml", "did you mean `lanes.downloads`?"],
     );
+    sandbox.config("[storage.\"a b\".s3]\nbucket = \"x\"\n");
+    has(&sandbox.forebay(["config"]).expect(2).stderr, &["storage.a b.s3.bucket", "hint: names of your own are"]);
+    sandbox.write("config/forebay/config.toml", b"# caf\xe9\n");
+    has(&sandbox.forebay(["config"]).expect(2).stderr, &["config.toml", "hint: save that file as UTF-8"]);
     sandbox.config("");
+    fs::create_dir(sandbox.path("forebay.toml")).unwrap();
+    has(&sandbox.forebay(["config"]).expect(2).stderr, &["forebay.toml", "hint: that is a folder"]);
+    fs::remove_dir(sandbox.path("forebay.toml")).unwrap();
     sandbox.set("FOREBAY_LANES__DOWNLODS", "3");
     has(&sandbox.forebay(["config"]).expect(2).stderr, &["FOREBAY_LANES__DOWNLOADS"]);
     // What Kubernetes sets beside a service of our name is nobody's mistake.
