@@ -21,7 +21,7 @@ Examples:
   forebay photos /media/card --to ~/Pictures/small
   forebay photos /media/card --to ~/Pictures/small --max-size 2MB --max-edge 3000
   forebay photos /media/card --to web --format avif --max-edge 2000
-  forebay photos *.jpg --to small --mail ann@example.org --eml outbox
+  FOREBAY_MAIL__FROM=me@example.org forebay photos *.jpg --to small --mail ann@example.org --eml outbox
   forebay photos /media/card --to small --report sheet.html
 
 Originals are never touched, and nothing is enlarged. What fits already is
