@@ -19,6 +19,16 @@ const PIXEL_HEIGHT: u16 = 0xa003;
 const THUMBNAIL: u16 = 0x0201;
 const THUMBNAIL_LENGTH: u16 = 0x0202;
 
+const MAKER_NOTE: u16 = 0x927c;
+const OTHER_FOLDER: u16 = 0xa005;
+
+/// What the first folder of a TIFF file says of the picture and not of how its pixels lie: description, maker,
+/// model, orientation, program, time, artist, copyright.
+const OF_A_PICTURE: [u16; 8] = [0x010e, 0x010f, 0x0110, ORIENTATION, 0x0131, 0x0132, 0x013b, 0x8298];
+
+/// Longest value that goes along: a block has 64 kB in a JPEG.
+const LONGEST_VALUE: usize = 4096;
+
 /// More entries than any camera writes in one folder.
 const MOST_ENTRIES: usize = 2000;
 
@@ -56,6 +66,23 @@ pub fn change(tiff: &mut [u8], change: Change) -> bool {
     }
     // A second look: a folder that is named twice would still be there.
     !(change.forget_place && has_place(tiff))
+}
+
+/// The Exif block of a TIFF file: what its first picture says of itself, without its pixels. A maker's
+/// own notes stay behind, as the addresses in them would lead elsewhere.
+pub fn of_tiff(file: &[u8]) -> Option<Vec<u8>> {
+    let block = Block::read(file)?;
+    let first = block.first()?;
+    let mut made = [file.get(..4)?, &[0; 4]].concat();
+    let mut links = Vec::new();
+    for tag in [EXIF_FOLDER, GPS_FOLDER] {
+        if let Some(folder) = block.linked(first, tag) {
+            links.push((tag, block.append(folder, |tag| !matches!(tag, MAKER_NOTE | OTHER_FOLDER), &[], &mut made)?));
+        }
+    }
+    let at = block.append(first, |tag| OF_A_PICTURE.contains(&tag), &links, &mut made)?;
+    made.get_mut(4..8)?.copy_from_slice(&block.u32_bytes(at));
+    Some(made)
 }
 
 /// The block without a thumbnail that nothing leads to and that stands last, as it mostly does.
@@ -137,15 +164,55 @@ impl<'a> Block<'a> {
 
     /// Where the value of an entry lies, if not in the entry itself.
     fn outside(&self, entry: usize) -> Option<std::ops::Range<usize>> {
+        let bytes = self.value_bytes(entry)?;
+        let at = self.u32(entry + 8)? as usize;
+        (bytes > 4 && at.checked_add(bytes)? <= self.tiff.len()).then_some(at..at + bytes)
+    }
+
+    fn value_bytes(&self, entry: usize) -> Option<usize> {
         let size = match self.u16(entry + 2)? {
             3 | 8 => 2,
             4 | 9 | 11 | 13 => 4,
             5 | 10 | 12 => 8,
             _ => 1,
         };
-        let bytes = size * self.u32(entry + 4)? as usize;
-        let at = self.u32(entry + 8)? as usize;
-        (bytes > 4 && at.checked_add(bytes)? <= self.tiff.len()).then_some(at..at + bytes)
+        Some(size * self.u32(entry + 4)? as usize)
+    }
+
+    /// Writes a copy of a folder with its values behind `made`, with `links` to other folders there.
+    /// Tells where it begins.
+    fn append(
+        &self,
+        folder: Folder,
+        keep: impl Fn(u16) -> bool,
+        links: &[(u16, u32)],
+        made: &mut Vec<u8>,
+    ) -> Option<u32> {
+        let mut entries = Vec::new();
+        for entry in (0..folder.count).map(|number| folder.at + number * 12) {
+            let mut copy = self.tiff.get(entry..entry + 12)?.to_vec();
+            let bytes = self.value_bytes(entry)?;
+            if !self.u16(entry).is_some_and(&keep) || bytes > LONGEST_VALUE {
+                continue;
+            }
+            if bytes > 4 {
+                let Some(value) = self.outside(entry).and_then(|value| self.tiff.get(value)) else { continue };
+                copy.splice(8.., self.u32_bytes(u32::try_from(made.len()).ok()?));
+                made.extend_from_slice(value);
+                made.resize(made.len().next_multiple_of(2), 0);
+            }
+            entries.push(copy);
+        }
+        for (tag, at) in links {
+            entries.push([self.u16_bytes(usize::from(*tag)), self.long(*at)].concat());
+        }
+        // Readers expect them in order.
+        entries.sort_by_key(|entry| if self.big_endian { [entry[0], entry[1]] } else { [entry[1], entry[0]] });
+        let at = u32::try_from(made.len()).ok()?;
+        made.extend(self.u16_bytes(entries.len()));
+        made.extend(entries.concat());
+        made.extend([0; 4]);
+        Some(at)
     }
 
     fn write_anew(&self, first: Folder, (width, height): (u32, u32), edits: &mut Vec<Edit>) {
@@ -262,6 +329,22 @@ mod tests {
             let exif = block.linked(first, EXIF_FOLDER).unwrap();
             assert_eq!(block.find(exif, PIXEL_WIDTH).and_then(|entry| block.value(entry)), Some(300));
             assert!(without_tail(&tiff).len() < tiff.len() + 1);
+        }
+    }
+
+    #[test]
+    fn the_block_of_a_tiff_file_is_told_from_its_pixels() {
+        for big_endian in [false, true] {
+            let file = [block(big_endian), vec![0xff; 100_000]].concat();
+            let made = of_tiff(&file).unwrap();
+            assert!(made.len() < 200 && orientation(&made) == 6 && has_place(&made) && holds(&made, b"LATITUDE"));
+            assert!(!holds(&made, b"thumb"));
+            let read = Block { tiff: &made, big_endian };
+            let exif = read.linked(read.first().unwrap(), EXIF_FOLDER).unwrap();
+            assert_eq!(read.find(exif, PIXEL_WIDTH).and_then(|entry| read.value(entry)), Some(4000));
+            for cut in 0..file.len().min(300) {
+                drop(of_tiff(file.get(..cut).unwrap()));
+            }
         }
     }
 

@@ -155,6 +155,24 @@ fn the_place_goes_and_the_rest_stays_to_the_last_byte() {
 }
 
 #[test]
+fn what_a_tiff_says_of_itself_goes_along() {
+    let sandbox = Sandbox::new();
+    let path = quarters(&sandbox, "in/a.tif", "60x40", &[]);
+    let mut set = vec!["-q", "-overwrite_original", "-Make=Acme", "-DateTimeOriginal=2024:05:06 07:08:09", "-ISO=200"];
+    set.extend(["-GPSLatitude=52.5", "-GPSLatitudeRef=N", "-Orientation#=6", path.to_str().unwrap()]);
+    tool(&sandbox, "exiftool", &set);
+    for (more, place) in [(&[][..], false), (&["--keep-location"], true)] {
+        photos(&sandbox, &[&["in", "--to", "out"], more].concat()).expect(0);
+        let facts = exif(&sandbox, &sandbox.path("out/a.jpg"));
+        let said = (&facts["IFD0:Make"], &facts["ExifIFD:DateTimeOriginal"], &facts["ExifIFD:ISO"]);
+        assert_eq!(said, (&"Acme".into(), &"2024:05:06 07:08:09".into(), &200.into()), "{facts}");
+        let upright = (&facts["IFD0:Orientation"], &facts["File:ImageWidth"], &facts["File:ImageHeight"]);
+        assert_eq!(upright, (&1.into(), &40.into(), &60.into()), "{facts}");
+        assert_eq!(has_place(&facts), place, "{facts}");
+    }
+}
+
+#[test]
 fn what_is_no_picture_is_told_by_its_first_bytes() {
     let sandbox = Sandbox::new();
     let pipe = sandbox.path("pipe.jpg");

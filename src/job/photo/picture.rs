@@ -9,7 +9,7 @@ use turbojpeg::{Colorspace, Decompressor, PixelFormat, ScalingFactor, Subsamp};
 use super::turn::Plane;
 use crate::format::gif::Gif;
 use crate::format::jpeg::Jpeg;
-use crate::format::{tiff, webp};
+use crate::format::{exif, tiff, webp};
 use crate::model::failure::Failure;
 use crate::plan::photo::Kind;
 
@@ -108,7 +108,8 @@ impl Picture {
             _ => {
                 let mut decoder = image::codecs::tiff::TiffDecoder::new(input).map_err(unreadable)?;
                 decoder.set_limits(limits).map_err(unreadable)?;
-                let (mut picture, described) = decode(decoder, max_pixels)?;
+                let (mut picture, mut described) = decode(decoder, max_pixels)?;
+                described.exif = exif::of_tiff(bytes);
                 if tiff::has_more_pages(bytes) {
                     picture.note = Some("has more pages: only the first is kept");
                 }
