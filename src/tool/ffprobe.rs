@@ -15,7 +15,6 @@ use crate::model::failure::Failure;
 use crate::model::media::{Audio, Chapter, DynamicRange, Media, Place, Text, Timeline, Video};
 use crate::model::rational::Rational;
 use crate::plan::encode::{DECODERS, DEMUXERS, file};
-use crate::plan::hls;
 use crate::plan::settings::Limits;
 use crate::tool::child::{ChildError, Ended, Order, Output, run};
 use crate::tool::hdr::{Frame, Frames, SideData};
