@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::catalog::sql::Catalog;
+use super::apart;
+use crate::catalog::sql::{self, Catalog, Places};
 use crate::config::Config;
 use crate::engine::stop::Stop;
 use crate::job::migrate::check::check;
@@ -60,6 +61,8 @@ pub async fn migrate(
 ) -> Result<Summary, Failure> {
     let mut stop = Stop::on_signals(config.grace)
         .map_err(|error| Failure::environment(format!("signals cannot be caught: {error}")))?;
+    // Before a state folder is made beside the destination, which may be the source.
+    apart::check(config, &request.from, &request.to)?;
     let beside = Some(request.to.as_str()).filter(|to| config.stores.is_folder(to));
     let state = super::state_folder(request.state.as_deref(), beside).join("migrate");
     super::make_folder(&state, "state")?;
@@ -99,17 +102,22 @@ pub(super) async fn context(
         return Err(Failure::permanent("the address of the catalog holds a password, which others could see")
             .hint("give it in the variable PGPASSWORD, or in ~/.pgpass"));
     }
+    apart::check(config, &request.from, &request.to)?;
     let source = config.stores.open(&request.from, Privacy::Private)?;
     let destination = config.stores.open(&request.to, Privacy::Public)?;
-    if source.address("") == destination.address("") {
-        return Err(Failure::permanent(format!("`{}` is both the source and the destination", request.from)));
+    apart::compare(&source, &destination)?;
+    if !request.verify_only {
+        source.require().await?;
+    }
+    if !request.dry_run && !request.verify_only {
+        apart::probe(&source, &destination).await?;
     }
     let scratch = config.scratch.folder.clone().unwrap_or_else(|| state.join("scratch"));
     empty(&scratch)?;
     let count = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let threads = config.lanes.threads.get();
     Ok(Context {
-        catalog: Catalog::open(&request.catalog, &source.address(""), &destination.address("")).await?,
+        catalog: catalog(request, &source, &destination).await?,
         source,
         destination,
         filter: request.filter.clone(),
@@ -128,6 +136,14 @@ pub(super) async fn context(
         stop: stop.0.clone(),
         cancel: stop.1.clone(),
     })
+}
+
+async fn catalog(request: &MigrateRequest, source: &Store, destination: &Store) -> Result<Catalog, Failure> {
+    let places = Places { source: source.identity(), destination: destination.identity() };
+    let before = Places { source: source.address(""), destination: destination.address("") };
+    // Who only asks what would be done finds no new file.
+    let is_only_asked = request.dry_run && sql::is_new(&request.catalog);
+    Catalog::open(if is_only_asked { sql::IN_MEMORY } else { &request.catalog }, places, &before).await
 }
 
 /// Divides a migration up into parts that many workers take.
@@ -154,6 +170,9 @@ impl Parts {
 
     /// The keys of the next part; none after the last.
     pub async fn next(&mut self) -> Result<Vec<String>, Failure> {
+        if self.after.is_none() && !self.listed {
+            self.source.require().await?;
+        }
         while self.keys.len() < self.most && !self.listed {
             let page = self.source.page("", self.after.as_deref()).await?;
             self.listed = page.next.is_none();

@@ -1,5 +1,7 @@
 //! Builds the whole program from settings: the only file that knows every part.
 
+#[cfg(feature = "stores")]
+mod apart;
 #[cfg(any(feature = "photos", feature = "stores"))]
 mod bulk;
 pub mod check;

@@ -39,6 +39,19 @@ const UNSEEN: &str = "SELECT key FROM object WHERE source = $1 AND destination =
 const PAGE: &str = "SELECT key, version, bytes, md5, sha256 FROM object WHERE source = $1 AND destination = $2 \
      AND key > $3 ORDER BY key LIMIT 1000";
 
+/// Rows under names that tell less become those of the migration, unless it has rows of its own.
+const ADOPT: &str = "UPDATE object SET source = $1, destination = $2 WHERE source = $3 AND destination = $4 \
+     AND NOT EXISTS (SELECT 1 FROM object WHERE source = $5 AND destination = $6)";
+
+/// What a migration is told from others by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Where objects come from.
+    pub source: String,
+    /// Where they go.
+    pub destination: String,
+}
+
 /// The catalog of one migration.
 pub struct Catalog {
     pool: Pool,
@@ -84,18 +97,28 @@ macro_rules! with_pool {
     };
 }
 
+/// The address of a catalog that is gone with the run.
+pub const IN_MEMORY: &str = "sqlite::memory:";
+
+/// Whether `address` is that of a file which is not there yet.
+pub fn is_new(address: &str) -> bool {
+    !is_postgres(address) && !file(address).exists()
+}
+
 impl Catalog {
-    /// Opens or makes the catalog at `address`: a path, `sqlite:PATH`, or `postgres://USER@HOST/DATABASE`.
-    pub async fn open(address: &str, source: &str, destination: &str) -> Result<Self, Failure> {
-        let pool = if address.starts_with("postgres://") || address.starts_with("postgresql://") {
-            postgres(address).await?
-        } else {
-            Pool::Sqlite(sqlite(Path::new(address.strip_prefix("sqlite:").unwrap_or(address))).await?)
-        };
-        let mut catalog = Self { pool, source: source.into(), destination: destination.into(), run: 0 };
+    /// Opens or makes the catalog at `address`: a path, `sqlite:PATH`, or `postgres://USER@HOST/DATABASE`. `before` is
+    /// what the places were called by versions that did not tell servers apart.
+    pub async fn open(address: &str, places: Places, before: &Places) -> Result<Self, Failure> {
+        let pool =
+            if is_postgres(address) { postgres(address).await? } else { Pool::Sqlite(sqlite(file(address)).await?) };
+        let adopts = places != *before;
+        let mut catalog = Self { pool, source: places.source, destination: places.destination, run: 0 };
         catalog.migrate().await?;
+        if adopts {
+            catalog.adopt(before).await?;
+        }
         let last: i64 = with_pool!(catalog, pool => sqlx::query(LAST_RUN)
-            .bind(source).bind(destination).fetch_one(pool).await.map_err(failure)?.get(0));
+            .bind(&catalog.source).bind(&catalog.destination).fetch_one(pool).await.map_err(failure)?.get(0));
         catalog.run = last + 1;
         Ok(catalog)
     }
@@ -123,6 +146,12 @@ impl Catalog {
             }
         });
         Ok(())
+    }
+
+    async fn adopt(&self, before: &Places) -> Result<(), Failure> {
+        with_pool!(self, pool => sqlx::query(ADOPT)
+            .bind(&self.source).bind(&self.destination).bind(&before.source).bind(&before.destination)
+            .bind(&self.source).bind(&self.destination).execute(pool).await.map_err(failure).map(|_| ()))
     }
 
     /// What is known of an object.
@@ -182,6 +211,14 @@ impl Catalog {
     pub async fn close(&self) {
         with_pool!(self, pool => pool.close().await);
     }
+}
+
+fn is_postgres(address: &str) -> bool {
+    address.starts_with("postgres://") || address.starts_with("postgresql://")
+}
+
+fn file(address: &str) -> &Path {
+    Path::new(address.strip_prefix("sqlite:").unwrap_or(address))
 }
 
 async fn sqlite(path: &Path) -> Result<SqlitePool, Failure> {

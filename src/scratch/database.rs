@@ -27,7 +27,9 @@ pub(crate) async fn open(path: &Path, connections: u32) -> Result<SqlitePool, sq
         .busy_timeout(PATIENCE);
     let end = Instant::now() + PATIENCE;
     loop {
-        let opened = SqlitePoolOptions::new().max_connections(connections).connect_with(options.clone()).await;
+        // A connection to a file does not age, and one to memory takes all with it.
+        let pool = SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None);
+        let opened = pool.connect_with(options.clone()).await;
         match opened {
             Err(error) if is_busy(&error) && Instant::now() < end => tokio::time::sleep(PAUSE).await,
             opened => return opened,

@@ -76,6 +76,7 @@ impl StorageError {
     /// A key that cannot be.
     pub fn bad_key(key: &str, place: &str) -> Self {
         Self::new(Kind::BadKey, format!("`{}` cannot be a name at `{place}`", key.escape_debug()))
+            .hint("a migration leaves it out with --exclude")
     }
 
     /// An error of this machine's files while doing `what`.

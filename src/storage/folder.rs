@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{self, Read as _, Seek as _};
 use std::ops::Range;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::StreamExt as _;
 use jiff::Timestamp;
+use rustix::fs::OFlags;
 use tokio::sync::RwLock;
 
 use super::error::{Kind, StorageError};
@@ -26,6 +27,9 @@ const PAGE: usize = 1000;
 
 /// Bytes that are read from a file at once.
 const STEP: usize = 256 * 1024;
+
+/// Where runs of ours keep their state; what it holds are no objects.
+const STATE: &str = ".forebay";
 
 /// Objects as files below one folder.
 #[derive(Clone, Debug)]
@@ -108,6 +112,12 @@ impl Storage for Folder {
         self.root.join(key).display().to_string()
     }
 
+    async fn is_there(&self) -> Result<bool, StorageError> {
+        let root = self.root.clone();
+        let found = self.blocking("look up", "", move || absent(fs::metadata(root))).await?;
+        Ok(found.is_some_and(|found| found.is_dir()))
+    }
+
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError> {
         let path = self.path(key)?;
         let found = self.blocking("look up", key, move || absent(fs::metadata(path))).await?;
@@ -117,11 +127,17 @@ impl Storage for Folder {
     async fn read(&self, key: &str, range: Range<u64>, same: Option<&str>) -> Result<Option<Reading>, StorageError> {
         let path = self.path(key)?;
         let open = move || {
-            let Some(mut file) = absent(fs::File::open(path))? else { return Ok(None) };
+            // A named pipe that is opened otherwise waits for somebody who writes.
+            let flags = OFlags::NONBLOCK.bits().cast_signed();
+            let opened = fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+            let Some(mut file) = absent(opened)? else { return Ok(None) };
             let metadata = file.metadata()?;
+            if !metadata.is_file() {
+                return Ok(None);
+            }
             file.seek(io::SeekFrom::Start(range.start))?;
             let length = range.end.min(metadata.len()).saturating_sub(range.start);
-            Ok(metadata.is_file().then_some((file, metadata, length)))
+            Ok(Some((file, metadata, length)))
         };
         let Some((file, metadata, length)) = self.blocking("read", key, open).await? else { return Ok(None) };
         let stat = stat_of(key, &metadata);
@@ -187,10 +203,12 @@ impl Storage for Folder {
 
     async fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {
         let top = if prefix.is_empty() { self.root.clone() } else { self.path(prefix)? };
-        let root = self.root.clone();
+        let (root, mount) = (self.root.clone(), self.mount.clone());
         let after: Vec<String> = after.into_iter().flat_map(|after| after.split('/').map(Into::into)).collect();
         drop(self.writing.write().await);
         let list = move || {
+            // An empty folder in the place of a share is no share with nothing in it.
+            mounted(&root, mount)?;
             let mut found = Vec::new();
             walk(&root, &top, &after, &mut found)?;
             Ok(found)
@@ -202,7 +220,8 @@ impl Storage for Folder {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { conditions: Conditions { if_absent: true, if_same: false }, ..Abilities::default() }
+        let conditions = Conditions { if_absent: true, if_same: false };
+        Abilities { conditions, paths: true, ..Abilities::default() }
     }
 }
 
@@ -270,14 +289,18 @@ fn stat_of(key: &str, metadata: &fs::Metadata) -> Stat {
     }
 }
 
-/// All files below `folder`, links not followed, that come after the path
+/// All files below `folder`, those too that links lead to, but not into folders behind links, that come after the path
 /// `after` in it, up to a page of them. Tells whether the page is full.
 fn walk(root: &Path, folder: &Path, after: &[String], found: &mut Vec<Stat>) -> io::Result<bool> {
     let Some(entries) = absent(fs::read_dir(folder))? else { return Ok(false) };
-    let mut entries = entries.collect::<io::Result<Vec<_>>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let Ok(name) = entry.file_name().into_string() else { continue };
+    // A name that is not UTF-8 is listed all the same, for somebody to hear of it; no key leads to it.
+    let named = |entry: fs::DirEntry| (entry.file_name().to_string_lossy().into_owned(), entry);
+    let mut entries = entries.map(|entry| entry.map(named)).collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by(|one, other| one.0.cmp(&other.0));
+    for (name, entry) in entries {
+        if name == STATE && folder == root {
+            continue;
+        }
         let (is_on_the_way, rest) = match after.split_first() {
             Some((first, _)) if name < *first => continue,
             Some((first, rest)) if name == *first => (true, rest),
@@ -293,10 +316,10 @@ fn walk(root: &Path, folder: &Path, after: &[String], found: &mut Vec<Stat>) -> 
             continue;
         }
         let path = entry.path();
-        let Some(key) = path.strip_prefix(root).ok().and_then(Path::to_str) else { continue };
-        // A file may be gone between the listing and the look.
-        let Some(metadata) = absent(entry.metadata())? else { continue };
-        found.push(stat_of(key, &metadata));
+        let Ok(key) = path.strip_prefix(root) else { continue };
+        // A file may be gone between the listing and the look. Pipes, sockets and devices are no objects.
+        let Some(metadata) = absent(fs::metadata(&path))?.filter(fs::Metadata::is_file) else { continue };
+        found.push(stat_of(&key.to_string_lossy(), &metadata));
         if found.len() == PAGE {
             return Ok(true);
         }
@@ -304,11 +327,14 @@ fn walk(root: &Path, folder: &Path, after: &[String], found: &mut Vec<Stat>) -> 
     Ok(false)
 }
 
+/// Fails if the share that a folder was on is gone.
+fn mounted(root: &Path, mount: Option<Mount>) -> io::Result<()> {
+    if mount.is_some_and(|mount| !mount.holds(root)) { Err(io::ErrorKind::NotConnected.into()) } else { Ok(()) }
+}
+
 /// Makes the folders above `path`, unless the share they belong on is gone.
 fn make_way(path: &Path, (root, mount): (&Path, Option<Mount>), privacy: Privacy) -> io::Result<()> {
-    if mount.is_some_and(|mount| !mount.holds(root)) {
-        return Err(io::ErrorKind::NotConnected.into());
-    }
+    mounted(root, mount)?;
     file::make_folder(path.parent().unwrap_or(Path::new(".")), privacy).map_err(|error| match error.kind() {
         // It is a file that stands there: no condition of a write failed.
         io::ErrorKind::AlreadyExists => io::ErrorKind::NotADirectory.into(),
@@ -322,6 +348,17 @@ fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
         Ok(value) => Ok(Some(value)),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The one path of a folder, without links; of what is not there, as it would be made.
+pub(super) fn real(path: &Path) -> PathBuf {
+    if let Ok(path) = fs::canonicalize(path) {
+        return path;
+    }
+    match (path.parent(), path.file_name()) {
+        (Some(above), Some(name)) => real(if above.as_os_str().is_empty() { Path::new(".") } else { above }).join(name),
+        _ => path.to_owned(),
     }
 }
 
@@ -379,6 +416,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_named_pipe_is_no_object_and_nobody_waits_for_it() {
+        let (_folder, storage) = storage();
+        put(&storage, "a", b"1").await.unwrap();
+        let pipe = storage.root.join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        let keys: Vec<String> = storage.page("", None).await.unwrap().found.into_iter().map(|stat| stat.key).collect();
+        assert_eq!(keys, ["a"]);
+        assert!(storage.read("pipe", WHOLE, None).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_listing_hides_no_file_but_our_own_state() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let (_folder, storage) = storage();
+        put(&storage, "a/.forebay/x", b"1").await.unwrap();
+        put(&storage, ".forebay/x", b"1").await.unwrap();
+        fs::File::create(storage.root.join(std::ffi::OsStr::from_bytes(b"b\xff"))).unwrap();
+        std::os::unix::fs::symlink("a", storage.root.join("folder")).unwrap();
+        std::os::unix::fs::symlink("nowhere", storage.root.join("broken")).unwrap();
+        let keys: Vec<String> = storage.page("", None).await.unwrap().found.into_iter().map(|stat| stat.key).collect();
+        assert_eq!(keys, ["a/.forebay/x", "b\u{fffd}"]);
+    }
+
+    #[tokio::test]
     async fn pages_go_on_where_the_one_before_ended() {
         let (_folder, storage) = storage();
         for number in 0..1203 {
@@ -403,5 +464,6 @@ mod tests {
         let error = put(&storage, "b", b"1").await.unwrap_err();
         assert_eq!((error.kind, error.hint.as_deref()), (Kind::Unreachable, Some("mount it again")));
         assert!(!folder.path().join("dest/b").exists());
+        assert_eq!(storage.page("", None).await.unwrap_err().kind, Kind::Unreachable, "it is not an empty one");
     }
 }

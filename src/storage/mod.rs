@@ -125,6 +125,8 @@ pub struct Abilities {
     pub serving: bool,
     /// It keeps the user's own metadata.
     pub metadata: bool,
+    /// Its keys are paths of files: there are folders, and no object whose key ends in a slash.
+    pub paths: bool,
     /// Its protocol has these; whether the server obeys has to be tried.
     pub conditions: Conditions,
 }
@@ -142,8 +144,20 @@ pub struct Conditions {
 /// never empty. Each call asks once; trying again is the caller's.
 #[async_trait]
 pub trait Storage: Send + Sync {
-    /// The address of a key, for people and for telling places apart. Holds no secret.
+    /// The address of a key, for people. Holds no secret.
     fn address(&self, key: &str) -> String;
+
+    /// The address of the whole place with all that tells it from others: its server, and its account there. Ends in
+    /// a slash, so that a place in another one begins as that does. Holds no secret.
+    fn identity(&self) -> String {
+        self.address("")
+    }
+
+    /// Whether there is something to list from. A folder may be missing, and comes with the first write; of a
+    /// bucket that is missing each listing tells.
+    async fn is_there(&self) -> Result<bool, StorageError> {
+        Ok(true)
+    }
 
     /// What is known of the object, `None` when there is none.
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError>;
@@ -227,7 +241,7 @@ pub trait Parts: Send + Sync {
     /// Makes the parts, which are in order, one object.
     async fn finish(&self, upload: &Upload, parts: &[Part]) -> Result<Written, StorageError>;
 
-    /// Removes what is there of an upload that will not be finished.
+    /// Removes what is there of an upload that will not be finished. One that is finished stays.
     async fn abandon(&self, upload: &Upload) -> Result<(), StorageError>;
 
     /// Uploads below `prefix` that somebody began and nobody has finished or abandoned.

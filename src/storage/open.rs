@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Storage;
 use super::address::{self, Address};
-use super::folder::Folder;
+use super::folder::{self, Folder};
 use super::options::Fields;
 use super::outage::Outages;
 use super::store::{Store, StoreSettings};
@@ -112,8 +112,15 @@ impl Stores {
 
     /// Whether an address is one of a folder of this machine.
     pub fn is_folder(&self, address: &str) -> bool {
-        let parsed = address::parse(address, |name| self.named.contains_key(name));
-        matches!(parsed, Ok(Address::Folder(_)))
+        self.folder_of(address).is_some()
+    }
+
+    /// The folder of this machine that an address leads to, by its one path without links.
+    pub fn folder_of(&self, address: &str) -> Option<PathBuf> {
+        match address::parse(address, |name| self.named.contains_key(name)) {
+            Ok(Address::Folder(path)) => Some(folder::real(&path)),
+            _ => None,
+        }
     }
 
     fn folder(&self, path: PathBuf, privacy: Privacy) -> Result<Store, Failure> {

@@ -54,9 +54,23 @@ impl Store {
         self.inner.storage.as_ref()
     }
 
-    /// The address of a key, for people and for telling places apart.
+    /// The address of a key, for people.
     pub fn address(&self, key: &str) -> String {
         self.storage().address(key)
+    }
+
+    /// The address of the whole place with all that tells it from others.
+    pub fn identity(&self) -> String {
+        self.storage().identity()
+    }
+
+    /// Fails if there is no such place, where an empty list would look like one with nothing in it.
+    pub async fn require(&self) -> Result<(), StorageError> {
+        if self.inner.patience.ask(|| self.storage().is_there()).await? {
+            return Ok(());
+        }
+        let what = format!("there is no folder `{}`", self.address("").trim_end_matches('/'));
+        Err(StorageError::new(Kind::NoPlace, what).hint("correct the address, or mount what should be there"))
     }
 
     /// What is known of the object, `None` when there is none.
@@ -159,15 +173,14 @@ impl Store {
             return self.write(key, whole.freeze(), about).await;
         }
         let upload = self.inner.patience.ask(|| parts.begin(key, about)).await?;
-        let stored = async {
-            let sent = self.send_parts(parts, &upload, body).await?;
-            self.finish(parts, &upload, &sent, bytes).await
+        let sent = match self.send_parts(parts, &upload, body).await {
+            Ok(sent) => sent,
+            Err(error) => {
+                self.abandon(parts, &upload).await;
+                return Err(error);
+            }
         };
-        let stored = stored.await;
-        if stored.is_err() {
-            self.abandon(parts, &upload).await;
-        }
-        stored
+        self.finish(parts, &upload, &sent, bytes).await
     }
 
     async fn send_parts(
@@ -199,7 +212,14 @@ impl Store {
         sent: &[Part],
         bytes: u64,
     ) -> Result<Written, StorageError> {
-        let finished = self.inner.patience.ask(|| parts.finish(upload, sent)).await;
+        let finished = match self.inner.patience.ask(|| parts.finish(upload, sent)).await {
+            Err(error) if error.kind != Kind::Conflict => {
+                self.abandon(parts, upload).await;
+                return Err(error);
+            }
+            finished => finished,
+        };
+        // From here on the parts may be the object: that a look fails is no reason to remove them.
         let found = self.stat(&upload.key).await?.filter(|stat| stat.bytes == bytes);
         match (finished, found) {
             (Ok(written), Some(_)) => Ok(written),
@@ -207,8 +227,11 @@ impl Store {
                 let what = format!("`{}` was stored and is not there with its size", self.address(&upload.key));
                 Err(StorageError::new(Kind::Damaged, what).hint("run the same command again"))
             }
-            (Err(error), Some(stat)) if error.kind == Kind::Conflict => Ok(Written { etag: stat.etag }),
-            (Err(error), _) => Err(error),
+            (Err(_), Some(stat)) => Ok(Written { etag: stat.etag }),
+            (Err(error), None) => {
+                self.abandon(parts, upload).await;
+                Err(error)
+            }
         }
     }
 

@@ -188,14 +188,44 @@ impl WebDav {
         Ok(())
     }
 
-    fn stat_of(key: &str, response: &Response) -> Option<Stat> {
-        let mut stat = wire::stat_of(key, response.status(), response.headers(), "x-none-");
-        // The type is guessed from the name, and nothing else is kept.
-        let is_folder = stat.about.content_type.as_deref() == Some("httpd/unix-directory");
-        stat.about = About::default();
-        stat.md5 = None;
-        (!is_folder).then_some(stat)
+    /// What is told of the folder at `key`, and at a depth of 1 of what is in it; `None` if it is not there.
+    async fn found(&self, key: &str, depth: &str) -> Result<Option<Vec<Found>>, StorageError> {
+        let request = Request::new(method("PROPFIND"), self.url(&folder(key)));
+        let request = request.header("depth", depth).header("content-type", "application/xml");
+        let response = self.send(request.bytes(Bytes::from_static(WANTED.as_bytes()))).await?;
+        if response.status() == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if response.status().as_u16() != 207 {
+            return Err(self.refusal(&format!("list `{key}`"), &response));
+        }
+        let text = self.wire.text(response, LARGEST_ANSWER).await?;
+        let listed: Multistatus = quick_xml::de::from_str(&text).map_err(|_| {
+            StorageError::new(Kind::Other, format!("the list of `{}` is not one of WebDAV", self.address(key)))
+        })?;
+        Ok(Some(listed.response))
     }
+
+    fn stat_of(&self, key: &str, response: &Response) -> Result<Option<Stat>, StorageError> {
+        let headers = response.headers();
+        if wire::text_of(headers, "content-type") == Some("httpd/unix-directory") {
+            return Ok(None);
+        }
+        let stat = self.wire.stat_of(key, response.status(), headers, "x-none-")?;
+        // The type is guessed from the name, and nothing else is kept.
+        Ok(Some(Stat { about: About::default(), md5: None, ..stat }))
+    }
+}
+
+impl Prop {
+    fn is_folder(&self) -> bool {
+        self.resourcetype.as_ref().is_some_and(|kind| kind.collection.is_some())
+    }
+}
+
+/// A key as a folder is asked for.
+fn folder(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!("{key}/") }
 }
 
 fn method(name: &str) -> Method {
@@ -208,10 +238,15 @@ impl Storage for WebDav {
         format!("{}{key}", self.base.as_str().replacen("http", "webdav", 1))
     }
 
+    async fn is_there(&self) -> Result<bool, StorageError> {
+        let found = self.found("", "0").await?;
+        Ok(found.into_iter().flatten().filter_map(prop_of).any(|prop| prop.is_folder()))
+    }
+
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError> {
         let response = self.send(self.request(Method::HEAD, key)?).await?;
         match response.status().as_u16() {
-            200 => Ok(Self::stat_of(key, &response)),
+            200 => self.stat_of(key, &response),
             // A folder is answered with its name and a slash.
             301 | 302 | 404 | 405 => Ok(None),
             _ => Err(self.refusal(&format!("look up `{key}`"), &response)),
@@ -225,7 +260,7 @@ impl Storage for WebDav {
         match response.status().as_u16() {
             200 | 206 => {
                 let is_whole = response.status() == StatusCode::OK;
-                let Some(stat) = Self::stat_of(key, &response) else { return Ok(None) };
+                let Some(stat) = self.stat_of(key, &response)? else { return Ok(None) };
                 super::same_version(&stat, same, &self.address(key))?;
                 if is_whole && range.start > 0 {
                     let what = format!("`{}` cannot be read from the middle", self.address(key));
@@ -272,7 +307,7 @@ impl Storage for WebDav {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities::default()
+        Abilities { paths: true, ..Abilities::default() }
     }
 }
 
@@ -312,42 +347,31 @@ fn checked(stream: ByteStream, address: String, bytes: u64) -> ByteStream {
 #[async_trait]
 impl Lister for WebDav {
     async fn entries(&self, key: &str) -> Result<Vec<Entry>, StorageError> {
-        let slash = if key.is_empty() { "" } else { "/" };
-        let request = Request::new(method("PROPFIND"), self.url(&format!("{key}{slash}")));
-        let request = request.header("depth", "1").header("content-type", "application/xml");
-        let response = self.send(request.bytes(Bytes::from_static(WANTED.as_bytes()))).await?;
-        if response.status() == StatusCode::NOT_FOUND {
-            return Ok(Vec::new());
-        }
-        if response.status().as_u16() != 207 {
-            return Err(self.refusal(&format!("list `{key}`"), &response));
-        }
-        let text = self.wire.text(response, LARGEST_ANSWER).await?;
-        let listed: Multistatus = quick_xml::de::from_str(&text).map_err(|_| {
-            StorageError::new(Kind::Other, format!("the list of `{}` is not one of WebDAV", self.address(key)))
-        })?;
-        let above = percent_decode_str(self.url(&format!("{key}{slash}")).path()).decode_utf8_lossy().into_owned();
-        Ok(listed.response.into_iter().filter_map(|found| entry(found, &above)).collect())
+        let found = self.found(key, "1").await?.unwrap_or_default();
+        let above = percent_decode_str(self.url(&folder(key)).path()).decode_utf8_lossy().into_owned();
+        Ok(found.into_iter().filter_map(|found| entry(found, &above)).collect())
     }
+}
+
+/// What is known of one: a server answers apart for what it does not know.
+fn prop_of(found: Found) -> Option<Prop> {
+    let mut props = found.propstat.into_iter().map(|propstat| propstat.prop);
+    props.find(|prop| prop.resourcetype.is_some() || prop.getcontentlength.is_some())
 }
 
 /// A name below the folder with the path `above`; the folder itself is listed too.
 fn entry(found: Found, above: &str) -> Option<Entry> {
     let path = match found.href.split_once("://") {
-        Some((_, rest)) => rest.get(rest.find('/')?..)?.to_owned(),
-        None => found.href,
+        Some((_, rest)) => rest.get(rest.find('/')?..)?,
+        None => &found.href,
     };
-    let path = percent_decode_str(&path).decode_utf8().ok()?.into_owned();
+    let path = percent_decode_str(path).decode_utf8().ok()?.into_owned();
     let name = path.strip_prefix(above)?.trim_end_matches('/').to_owned();
     if name.is_empty() || name.contains('/') {
         return None;
     }
-    let prop = found
-        .propstat
-        .into_iter()
-        .map(|propstat| propstat.prop)
-        .find(|prop| prop.resourcetype.is_some() || prop.getcontentlength.is_some())?;
-    if prop.resourcetype.is_some_and(|kind| kind.collection.is_some()) {
+    let prop = prop_of(found)?;
+    if prop.is_folder() {
         return Some(Entry::Folder(name));
     }
     let stat = Stat {

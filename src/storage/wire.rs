@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use reqwest::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Body, Client, Method, Response, StatusCode, Url};
 use tokio::time::Instant;
@@ -21,6 +21,10 @@ use crate::model::failure::Failure;
 
 /// Bytes of an error's body that are looked at.
 const LARGEST_COMPLAINT: usize = 64 * 1024;
+
+/// What to do where a request is refused for its size.
+pub(super) const TOO_LARGE: &str =
+    "the server, or a proxy before it, takes no bodies of this size: raise its limit, or lower `stores.part-size`";
 
 /// A body in memory is handed on in pieces of this size, so that its progress shows.
 const PIECE: usize = 64 * 1024;
@@ -96,6 +100,8 @@ impl Wire {
             .user_agent(&settings.user_agent)
             .connect_timeout(settings.connect_timeout)
             .pool_idle_timeout(Duration::from_secs(20))
+            // An object that is kept packed is read as it is kept: its bytes, length and digests belong together.
+            .no_gzip()
             .redirect(reqwest::redirect::Policy::none());
         if let Some(path) = &settings.ca_bundle {
             builder = builder.tls_certs_merge(certificates(path)?);
@@ -176,9 +182,35 @@ impl Wire {
         let error = match error.kind {
             Kind::Refused => error.hint("check the credentials and what they are allowed to do"),
             Kind::Full => error.hint("free some space there, or raise the quota, and run the same command again"),
+            _ if status == StatusCode::PAYLOAD_TOO_LARGE => error.hint(TOO_LARGE),
             _ => error,
         };
         StorageError { wait: retry_after(headers), ..error }
+    }
+
+    /// What the headers of an answer say of an object. `meta` is what stands before the user's own names.
+    ///
+    /// Without a length nobody could tell a whole object from a part of it.
+    pub(super) fn stat_of(
+        &self,
+        key: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        meta: &str,
+    ) -> Result<Stat, StorageError> {
+        let bytes = length_of(status, headers).ok_or_else(|| {
+            let what = format!("{} does not say how many bytes `{}` has", self.place, key.escape_debug());
+            StorageError::new(Kind::Other, what).hint("is there a proxy before it that packs or cuts what passes?")
+        })?;
+        let etag = text_of(headers, "etag").map(tag_of);
+        Ok(Stat {
+            key: key.into(),
+            bytes,
+            md5: etag.clone().filter(|tag| is_md5(tag)),
+            etag,
+            stored: text_of(headers, "last-modified").and_then(time_of_header),
+            about: about_of(headers, meta),
+        })
     }
 
     fn stalled(&self) -> StorageError {
@@ -224,11 +256,11 @@ fn kind_of(status: StatusCode) -> Kind {
     match status.as_u16() {
         401 | 403 => Kind::Refused,
         409 | 412 => Kind::Conflict,
-        413 | 507 => Kind::Full,
+        507 => Kind::Full,
         422 => Kind::Damaged,
         429 | 503 => Kind::Busy,
         408 | 498 | 500 | 502 | 504 => Kind::Unreachable,
-        405 | 501 => Kind::Unsupported,
+        405 | 413 | 501 => Kind::Unsupported,
         _ => Kind::Other,
     }
 }
@@ -269,6 +301,12 @@ fn noted(stream: ByteStream, moved: &Arc<Mutex<Instant>>) -> Body {
     }))
 }
 
+/// The server of a URL and the path there, without a slash at its end.
+pub(super) fn place_of(url: &Url) -> String {
+    let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+    format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path().trim_end_matches('/'))
+}
+
 /// A key as part of a path.
 pub(super) fn path_of(key: &str) -> String {
     utf8_percent_encode(key, KEY).to_string()
@@ -306,12 +344,17 @@ pub(super) fn is_md5(tag: &str) -> bool {
     tag.len() == 32 && tag.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// What the headers of an answer say of an object. `meta` is what stands before the user's own names.
-pub(super) fn stat_of(key: &str, status: StatusCode, headers: &HeaderMap, meta: &str) -> Stat {
-    let whole = text_of(headers, "content-range").and_then(|range| range.rsplit('/').next()?.parse().ok());
-    let length = text_of(headers, "content-length").and_then(|length| length.parse().ok());
-    let bytes = if status == StatusCode::PARTIAL_CONTENT { whole.or(length) } else { length };
-    let etag = text_of(headers, "etag").map(tag_of);
+/// How many bytes an object has of which an answer has all or a range.
+fn length_of(status: StatusCode, headers: &HeaderMap) -> Option<u64> {
+    if status == StatusCode::PARTIAL_CONTENT {
+        text_of(headers, "content-range")?.rsplit('/').next()?.parse().ok()
+    } else {
+        text_of(headers, "content-length")?.parse().ok()
+    }
+}
+
+/// What is kept with an object.
+fn about_of(headers: &HeaderMap, meta: &str) -> About {
     let text = |name| text_of(headers, name).map(Into::into);
     let mut about = About {
         content_type: text("content-type"),
@@ -332,14 +375,7 @@ pub(super) fn stat_of(key: &str, status: StatusCode, headers: &HeaderMap, meta: 
             }
         }
     }
-    Stat {
-        key: key.into(),
-        bytes: bytes.unwrap_or_default(),
-        md5: etag.clone().filter(|tag| is_md5(tag)),
-        etag,
-        stored: text_of(headers, "last-modified").and_then(time_of_header),
-        about,
-    }
+    about
 }
 
 /// Puts what is kept with an object in the headers of a request.
@@ -357,6 +393,42 @@ pub(super) fn with_about(request: Request, about: &About, meta: &str) -> Request
     request.maybe(&format!("{meta}mtime"), modified(about).as_deref())
 }
 
+/// What is kept with an object, with headers that stores take which sign them: in ASCII.
+pub(super) fn plain(about: &About) -> About {
+    let header = |value: &Option<String>| value.as_deref().map(ascii_of);
+    About {
+        content_type: header(&about.content_type),
+        cache_control: header(&about.cache_control),
+        content_encoding: header(&about.content_encoding),
+        content_disposition: about.content_disposition.as_deref().map(disposition),
+        content_language: header(&about.content_language),
+        ..about.clone()
+    }
+}
+
+/// A `Content-Disposition` in ASCII: the name of a file is written a second time as RFC 6266 has it.
+fn disposition(value: &str) -> String {
+    let lower = value.to_ascii_lowercase();
+    let (Some(at), false) = (lower.find("filename="), value.is_ascii()) else { return ascii_of(value) };
+    let (head, tail) = value.split_at(at);
+    let tail = tail.get("filename=".len()..).unwrap_or_default();
+    let (name, rest) = match tail.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+        None => tail.split_at(tail.find(';').unwrap_or(tail.len())),
+    };
+    let encoded = if lower.contains("filename*=") {
+        String::new()
+    } else {
+        format!("; filename*=UTF-8''{}", utf8_percent_encode(name, QUERY))
+    };
+    format!("{}filename=\"{}\"{encoded}{}", ascii_of(head), ascii_of(name), ascii_of(rest))
+}
+
+/// A text whose letters are in ASCII; in the place of any other stands a `_`.
+fn ascii_of(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_ascii() { letter } else { '_' }).collect()
+}
+
 /// When what an object holds was changed, as it is kept with the object.
 pub(super) fn modified(about: &About) -> Option<String> {
     about.modified.map(|time| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()))
@@ -368,13 +440,22 @@ pub(super) fn to_ascii(value: &str) -> String {
     if plain && value.trim() == value { value.into() } else { format!("=?UTF-8?B?{}?=", STANDARD.encode(value)) }
 }
 
-/// The opposite of [`to_ascii`].
+/// The opposite of [`to_ascii`], also for encoded words of the other kind, and for several of them.
 pub(super) fn from_ascii(value: &str) -> String {
-    let word = value.strip_prefix("=?").and_then(|rest| rest.strip_suffix("?="));
-    let encoded =
-        word.and_then(|word| word.get(..8).filter(|head| head.eq_ignore_ascii_case("UTF-8?B?")).and(word.get(8..)));
-    let decoded = encoded.and_then(|text| String::from_utf8(STANDARD.decode(text).ok()?).ok());
-    decoded.unwrap_or_else(|| value.into())
+    let words: Option<Vec<Vec<u8>>> = value.split(' ').map(word_of).collect();
+    // A letter may be spread over two words.
+    words.and_then(|words| String::from_utf8(words.concat()).ok()).unwrap_or_else(|| value.into())
+}
+
+/// The bytes of an encoded word in UTF-8.
+fn word_of(text: &str) -> Option<Vec<u8>> {
+    let word = text.strip_prefix("=?")?.strip_suffix("?=")?;
+    let (head, text) = word.split_at_checked("UTF-8?B?".len())?;
+    match head.to_ascii_uppercase().as_str() {
+        "UTF-8?B?" => STANDARD.decode(text).ok(),
+        "UTF-8?Q?" => Some(percent_decode_str(&text.replace('%', "=25").replace('_', " ").replace('=', "%")).collect()),
+        _ => None,
+    }
 }
 
 /// A time in seconds with nine digits behind the point, as rclone writes it too.
@@ -403,11 +484,59 @@ mod tests {
     }
 
     #[test]
+    fn encoded_words_of_both_kinds_are_read() {
+        for (word, expected) in [
+            ("=?UTF-8?Q?gr=C3=BCn_=3D_100%25?=", "gr\u{fc}n = 100%25"),
+            ("=?utf-8?b?Z3LDvG4=?= =?utf-8?q?=21?=", "gr\u{fc}n!"),
+            ("=?ISO-8859-1?Q?gr=FCn?=", "=?ISO-8859-1?Q?gr=FCn?="),
+            ("two words", "two words"),
+        ] {
+            assert_eq!(from_ascii(word), expected);
+        }
+    }
+
+    #[test]
+    fn a_file_keeps_its_name_in_a_header_of_ascii() {
+        for (value, expected) in [
+            ("inline", "inline"),
+            ("attachment; filename=\"a b.txt\"", "attachment; filename=\"a b.txt\""),
+            (
+                "attachment; filename=\"gr\u{fc}n.txt\"; size=7",
+                "attachment; filename=\"gr_n.txt\"; filename*=UTF-8''gr%C3%BCn.txt; size=7",
+            ),
+            ("inline; FileName=\u{fc}; x=\u{fc}", "inline; filename=\"_\"; filename*=UTF-8''%C3%BC; x=_"),
+            ("inline; filename=\u{fc}; filename*=UTF-8''%C3%BC", "inline; filename=\"_\"; filename*=UTF-8''%C3%BC"),
+            ("gr\u{fc}n", "gr_n"),
+        ] {
+            assert_eq!(disposition(value), expected);
+        }
+    }
+
+    #[test]
     fn times_and_tags_are_read() {
         assert_eq!(time_of_header("Thu, 01 Jan 1970 00:01:00 GMT").map(Timestamp::as_second), Some(60));
         assert_eq!(seconds("12.5").map(Timestamp::as_nanosecond), Some(12_500_000_000));
         assert_eq!(seconds("yesterday"), None);
         assert!(is_md5("d41d8cd98f00b204e9800998ecf8427e") && !is_md5("d41d8cd98f00b204e9800998ecf8427e-2"));
+    }
+
+    #[test]
+    fn a_length_is_that_of_the_whole_object() {
+        let check = |status, name: &'static str, value: &'static str, expected| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            assert_eq!(length_of(status, &headers), expected, "{status} {name}: {value}");
+        };
+        check(StatusCode::OK, "content-length", "7", Some(7));
+        check(StatusCode::OK, "transfer-encoding", "chunked", None);
+        check(StatusCode::PARTIAL_CONTENT, "content-range", "bytes 0-0/7", Some(7));
+        check(StatusCode::PARTIAL_CONTENT, "content-range", "bytes 0-0/*", None);
+        check(StatusCode::PARTIAL_CONTENT, "content-length", "1", None);
+    }
+
+    #[test]
+    fn a_body_that_is_too_large_fills_no_disk() {
+        assert_eq!(kind_of(StatusCode::PAYLOAD_TOO_LARGE), Kind::Unsupported);
+        assert_eq!(kind_of(StatusCode::INSUFFICIENT_STORAGE), Kind::Full);
     }
 
     #[test]

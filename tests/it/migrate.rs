@@ -32,6 +32,14 @@ pub(crate) fn sql(sandbox: &Sandbox, statement: &str) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Changes the catalog.
+fn sql_change(sandbox: &Sandbox, statement: &str) {
+    let script = "import sqlite3,sys\nwith sqlite3.connect(sys.argv[1]) as catalog: catalog.execute(sys.argv[2])";
+    let mut python = Command::new("python3");
+    let changed = python.args(["-c", script]).arg(sandbox.path("catalog.db")).arg(statement).status().unwrap();
+    assert!(changed.success());
+}
+
 pub(crate) fn digests(folder: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![folder.to_path_buf()];
@@ -165,7 +173,9 @@ fn a_source_that_changes_in_mid_copy_arrives_as_it_is_at_the_end() {
     sandbox.write("from/large.bin", vec![1; 6_000_000]);
     let mut run = sandbox.start(MIGRATE.iter().chain(&["--bandwidth", "3MB"]));
     let begun = Instant::now();
-    while !fs::read_dir(sandbox.path("to")).is_ok_and(|mut entries| entries.next().is_some()) {
+    // The probe of the destination has a few bytes.
+    let is_copy = |entry: fs::DirEntry| entry.metadata().is_ok_and(|metadata| metadata.len() > 1000);
+    while !fs::read_dir(sandbox.path("to")).is_ok_and(|mut entries| entries.any(|entry| is_copy(entry.unwrap()))) {
         assert!(run.ended().is_none() && begun.elapsed() < Duration::from_secs(30), "the copy does not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -201,15 +211,157 @@ fn only_what_is_wanted_is_copied_and_nothing_is_overwritten_unseen() {
     for name in ["a.jpg", "b/c.jpg", "b/d.txt", "tmp/e.jpg"] {
         sandbox.write(&format!("from/{name}"), name);
     }
+    let run = migrate(&sandbox, &["--dry-run", "--combined", "-"]).expect(0);
+    assert_eq!(run.stdout.lines().filter(|line| line.starts_with("+ ")).count(), 4, "{}", run.stdout);
+    assert!(!sandbox.path("catalog.db").exists() && !sandbox.path("to").exists(), "nothing is made for a question");
     let filter = ["--include", "*.jpg", "--exclude", "tmp/**", "--combined", "-"];
     let run = migrate(&sandbox, &filter).expect(0);
     assert_eq!(run.stdout.lines().count(), 2, "{}", run.stdout);
     assert_eq!(digests(&sandbox.path("to")).len(), 2);
-    let run = sandbox.forebay(["migrate", "from", "--to", "from", "--catalog", "x.db"]).expect(2);
-    assert!(run.stderr.contains("both the source and the destination"), "{}", run.stderr);
     sandbox.write("blocked", "a file where a folder should be");
     let run = sandbox.forebay(["migrate", "from", "--to", "blocked/to", "--catalog", "x.db"]);
     assert!(run.code != Some(0) && run.stderr.contains("blocked"), "{}", run.stderr);
+}
+
+#[test]
+fn a_place_is_not_copied_onto_itself_however_it_is_spelled() {
+    let sandbox = Sandbox::new();
+    sandbox.write("from/a/large.bin", vec![7; 5_000_000]);
+    std::os::unix::fs::symlink("from", sandbox.path("link")).unwrap();
+    let before = digests(&sandbox.path("from"));
+    let whole = sandbox.path("from").display().to_string();
+    let check = |from: &str, to: &str, says: &str| {
+        let run = sandbox.forebay(["migrate", from, "--to", to, "--catalog", "x.db"]).expect(2);
+        assert!(run.stderr.contains(says), "{from} to {to}: {}", run.stderr);
+        assert_eq!(digests(&sandbox.path("from")), before, "{from} to {to}");
+    };
+    for to in ["from", "./from", "from/", "link", "from/a/..", &whole] {
+        check("from", to, "both the source and the destination");
+        check(to, "from", "both the source and the destination");
+    }
+    for to in ["from/new/b", "link/a", "from/a", "."] {
+        check("from", to, "lies in the other");
+    }
+}
+
+#[test]
+fn buckets_of_the_same_name_at_two_servers_are_two_places() {
+    let sandbox = Sandbox::new();
+    let (swift, moto, name) = (stores::swift(), stores::moto(), unique("namesake"));
+    moto.make(&name);
+    swift.make(&name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(open(&moto.bucket(&name)).write("a", Bytes::from_static(b"1"), &About::default())).unwrap();
+    let place = |place: &str, port: u16| {
+        format!(
+            "[storage.{place}.s3]\nendpoint = \"http://127.0.0.1:{port}\"\nbucket = \"{name}\"\n\
+             access-key = \"test:tester\"\nsecret-key = \"testing\"\n"
+        )
+    };
+    sandbox.config(&(place("old", moto.port) + &place("new", swift.port)));
+    let move_all = ["migrate", "old:", "--to", "new:", "--catalog", "catalog.db", "--state", "state"];
+    sandbox.forebay(move_all).expect(0);
+    let there = runtime.block_on(open(&swift.container(&name)).load("a", 9)).unwrap();
+    assert_eq!(there.as_deref(), Some(&b"1"[..]));
+    // A catalog of a version that did not tell them apart.
+    sql_change(&sandbox, &format!("UPDATE object SET source = 's3://{name}/', destination = 's3://{name}/'"));
+    let run = sandbox.forebay(move_all).expect(0);
+    assert!(run.stderr.contains("1 the same"), "{}", run.stderr);
+    let row = sql(&sandbox, "SELECT source, destination FROM object");
+    assert_eq!(row, format!("s3://{name}@127.0.0.1:{}/|s3://{name}@127.0.0.1:{}/", moto.port, swift.port));
+}
+
+#[test]
+fn what_a_list_and_an_answer_call_otherwise_is_copied_once() {
+    let sandbox = Sandbox::new();
+    let (nginx, name) = (stores::nginx(), unique("tags"));
+    sandbox.config(&format!(
+        "[storage.web.webdav]\nurl = \"{}\"\nuser = \"user\"\npassword = \"pass\"\nprefix = \"{name}\"\n",
+        nginx.url()
+    ));
+    sandbox.write("from/file", "behind a link");
+    std::os::unix::fs::symlink("file", sandbox.path("from/link")).unwrap();
+    // nginx lists no tags, and tells one with each file.
+    for (from, to) in [("from", "web:"), ("web:", "to")] {
+        let copied = sandbox.forebay(["migrate", from, "--to", to, "--catalog", "catalog.db"]).expect(0);
+        assert!(copied.stderr.contains("2 copied"), "{from}: {}", copied.stderr);
+        let again = sandbox.forebay(["migrate", from, "--to", to, "--catalog", "catalog.db"]).expect(0);
+        assert!(again.stderr.contains("2 the same") && !again.stderr.contains("replaced"), "{from}: {}", again.stderr);
+    }
+    assert_eq!(digests(&sandbox.path("from")), digests(&sandbox.path("to")));
+}
+
+#[test]
+fn a_name_that_cannot_be_a_key_is_told_and_what_is_no_object_is_left_alone() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let sandbox = Sandbox::new();
+    sandbox.write("from/a/file", "1");
+    sandbox.write("from/.forebay/state", "of a run");
+    std::os::unix::fs::symlink("a", sandbox.path("from/folder")).unwrap();
+    std::os::unix::fs::symlink("nowhere", sandbox.path("from/broken")).unwrap();
+    migrate(&sandbox, &[]).expect(0);
+    assert_eq!(digests(&sandbox.path("to")).into_keys().collect::<Vec<_>>(), [Path::new("a/file")]);
+    fs::write(sandbox.path("from").join(std::ffi::OsStr::from_bytes(b"b\xff")), "1").unwrap();
+    let run = migrate(&sandbox, &["--combined", "-"]).expect(1);
+    assert!(run.stdout.contains("! b\u{fffd}") && run.stderr.contains("is not UTF-8"), "{}", run.stderr);
+}
+
+#[test]
+fn what_stands_for_a_folder_in_a_bucket_is_none_of_the_files_elsewhere() {
+    let (sandbox, moto, name) = (Sandbox::new(), stores::moto(), unique("marker"));
+    moto.make(&name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = open(&moto.bucket(&name));
+    for (key, bytes) in [("dir/", &b""[..]), ("dir/file", b"1"), ("odd//name", b"2")] {
+        runtime.block_on(store.write(key, Bytes::from_static(bytes), &About::default())).unwrap();
+    }
+    sandbox.config(&format!(
+        "[storage.old.s3]\nendpoint = \"http://127.0.0.1:{}\"\nbucket = \"{name}\"\naccess-key = \"any\"\n\
+         secret-key = \"any\"\n",
+        moto.port
+    ));
+    let move_all = ["migrate", "old:", "--to", "to", "--catalog", "catalog.db"];
+    let run = sandbox.forebay(move_all).expect(1);
+    assert!(run.stderr.contains("fail  odd//name") && run.stderr.contains("--exclude"), "{}", run.stderr);
+    let run = sandbox.forebay(move_all.iter().chain(&["--exclude", "odd/**"])).expect(0);
+    assert!(run.stderr.contains("2 the same"), "{}", run.stderr);
+    assert_eq!(digests(&sandbox.path("to")).into_keys().collect::<Vec<_>>(), [Path::new("dir/file")]);
+}
+
+#[test]
+fn a_source_that_is_not_there_is_no_empty_one() {
+    let sandbox = Sandbox::new();
+    let (nginx, name) = (stores::nginx(), unique("missing"));
+    sandbox.write("file", "no folder");
+    sandbox.config(&format!(
+        "[storage.web.webdav]\nurl = \"{}\"\nuser = \"user\"\npassword = \"pass\"\nprefix = \"{name}\"\n",
+        nginx.url()
+    ));
+    for (from, code) in [("missing", 3), ("file", 3), ("web:", 3)] {
+        let run = sandbox.forebay(["migrate", from, "--to", "to", "--catalog", "x.db"]).expect(code);
+        assert!(run.stderr.contains("there is no folder"), "{from}: {}", run.stderr);
+    }
+    assert!(!sandbox.path("to").exists() && !sandbox.path("x.db").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_container_is_not_copied_onto_itself_by_another_protocol() {
+    let (sandbox, swift, name) = (Sandbox::new(), stores::swift(), unique("itself"));
+    swift.make(&name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = open(&swift.container(&name));
+    runtime.block_on(store.write("a", Bytes::from_static(b"1"), &About::default())).unwrap();
+    sandbox.config(&format!(
+        "[storage.old.s3]\nendpoint = \"http://127.0.0.1:{port}\"\nbucket = \"{name}\"\n\
+         access-key = \"test:tester\"\nsecret-key = \"testing\"\n\
+         [storage.new.swift]\nauth-url = \"http://127.0.0.1:{port}/auth/v1.0\"\ncontainer = \"{name}\"\n\
+         user = \"test:tester\"\npassword = \"testing\"\n",
+        port = swift.port
+    ));
+    let run = sandbox.forebay(["migrate", "old:", "--to", "new:", "--catalog", "x.db", "--state", "state"]).expect(2);
+    assert!(run.stderr.contains("both the source and the destination"), "{}", run.stderr);
+    let keys: Vec<String> = runtime.block_on(store.list("")).unwrap().into_iter().map(|stat| stat.key).collect();
+    assert_eq!(keys, ["a"], "nothing is left of the look");
 }
 
 #[test]

@@ -170,6 +170,28 @@ fn what_is_larger_than_a_store_takes_whole_arrives_in_segments() {
 }
 
 #[test]
+fn an_object_that_swift_lists_as_empty_arrives_with_all_its_bytes() {
+    let (swift, from, parts) = (stores::swift(), unique("dynamic"), unique("dynamic-parts"));
+    swift.make(&from);
+    swift.make(&parts);
+    let store = open(&swift.container(&parts));
+    for (key, bytes) in [("large/1", pattern(3_000_000)), ("large/2", pattern(2_000_000)), ("small/1", pattern(9))] {
+        wait(put(&store, key, bytes));
+    }
+    swift.join(&parts, &from, "large");
+    swift.join(&parts, &from, "small");
+    let sandbox = Sandbox::new();
+    config(&sandbox, (swift.port, &from), (swift.port, &from));
+    let migrate = ["migrate", "new:", "--to", "to", "--catalog", "catalog.db", "--state", "state"];
+    sandbox.forebay(migrate).expect(0);
+    let large = [pattern(3_000_000), pattern(2_000_000)].concat();
+    assert!(std::fs::read(sandbox.path("to/large")).unwrap() == large);
+    assert_eq!(std::fs::read(sandbox.path("to/small")).unwrap(), pattern(9));
+    let again = sandbox.forebay(migrate).expect(0);
+    assert!(again.stderr.contains("2 the same"), "{}", again.stderr);
+}
+
+#[test]
 fn an_object_of_s3_that_changes_in_mid_copy_is_not_mixed_with_what_it_was() {
     let (swift, from, to) = (stores::swift(), unique("changing-from"), unique("changing-to"));
     swift.make(&from);

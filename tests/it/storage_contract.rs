@@ -331,6 +331,10 @@ async fn ranges_and_versions_are_obeyed(store: &Store) {
     store.delete("range/a").await.unwrap();
 }
 
+/// What `gzip` makes of a word.
+const PACKED: &[u8] =
+    b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xcb\x48\xcd\xc9\xc9\x07\x00\x86\xa6\x10\x36\x05\x00\x00\x00";
+
 async fn what_is_kept_with_an_object_comes_back(store: &Store) {
     let abilities = store.storage().abilities();
     let text = |text: &str| Some(text.to_owned());
@@ -340,13 +344,19 @@ async fn what_is_kept_with_an_object_comes_back(store: &Store) {
         about.cache_control = text("public, max-age=31536000, immutable");
         about.content_disposition = text("attachment; filename=\"a b.m3u8\"");
         about.content_language = text("de");
+        about.content_encoding = text("gzip");
     }
     if abilities.metadata {
         about.metadata = BTreeMap::from([("title".into(), "Grüße, 日本".into()), ("one-two".into(), "3".into())]);
     }
+    // Who signs headers may have to write it otherwise.
+    let odd = About { content_disposition: text("attachment; filename=\"gr\u{fc}n.txt\""), ..About::default() };
+    store.write("about/small", Bytes::from_static(b"1"), &odd).await.unwrap();
+    let kept = store.stat("about/small").await.unwrap().unwrap().about.content_disposition;
+    assert!(!abilities.serving || kept.is_some_and(|kept| kept.contains("n.txt")), "the name of a file is lost");
     let path = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(path.path(), pattern(6 << 20)).unwrap();
-    store.write("about/small", Bytes::from_static(b"1"), &about).await.unwrap();
+    store.write("about/small", Bytes::from_static(PACKED), &about).await.unwrap();
     store.upload("about/large", &FileBody::of(path.path()).await.unwrap(), &about).await.unwrap();
     for key in ["about/small", "about/large"] {
         let mut kept = store.stat(key).await.unwrap().unwrap().about;
@@ -359,6 +369,9 @@ async fn what_is_kept_with_an_object_comes_back(store: &Store) {
         // Where a store has no place for a date, it says so by having none.
         let modified = if abilities.metadata || kept.modified.is_some() { about.modified } else { None };
         assert_eq!(kept, About { modified, ..about.clone() }, "{key}");
+    }
+    assert_eq!(get(store, "about/small").await.as_deref(), Some(PACKED), "nobody unpacks it");
+    for key in ["about/small", "about/large"] {
         store.delete(key).await.unwrap();
     }
 }
@@ -509,6 +522,13 @@ async fn large_objects_are_swept_when_nobody_finished_them(store: &Store, kin: K
     sweep(store, "", Duration::ZERO).await;
     let finished = Faulty { declared: 6 << 20, real: 6 << 20, breaks: false };
     store.upload("sweep/whole", &finished, &About::default()).await.unwrap();
+    // Who did not hear that it was finished gives it up.
+    let upload = parts.begin("sweep/done", &About::default()).await.unwrap();
+    let part = parts.part(&upload, 0, pattern(5 << 20)).await.unwrap();
+    parts.finish(&upload, &[part]).await.unwrap();
+    store.discard(&upload).await.unwrap();
+    assert_eq!(get(store, "sweep/done").await.map(|bytes| bytes.len()), Some(5 << 20));
+    store.delete("sweep/done").await.unwrap();
     if kin.forgets {
         assert_eq!(parts.unfinished("").await.unwrap(), []);
         return store.delete("sweep/whole").await.unwrap();

@@ -1,5 +1,7 @@
 //! One object from the source to the destination, checked there.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::stream::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
@@ -27,6 +29,9 @@ const CHANGES: u32 = 3;
 /// An object on its way.
 pub(super) struct Copy {
     stat: Stat,
+    /// The version that was looked at: the next run looks in the same way, while the answer to a read may name it
+    /// otherwise.
+    version: String,
     sign: Sign,
     content: Content,
     digests: Option<Digests>,
@@ -48,7 +53,8 @@ impl Copy {
     /// A copy that has not begun.
     pub(super) fn new(stat: Stat, sign: Sign) -> Self {
         let content = Content::Elsewhere;
-        Self { stat, sign, content, digests: None, media_type: None, facts: Facts::default(), room: None }
+        let version = version(&stat);
+        Self { stat, version, sign, content, digests: None, media_type: None, facts: Facts::default(), room: None }
     }
 
     pub(super) fn key(&self) -> &str {
@@ -87,7 +93,7 @@ impl Copy {
         ];
         metadata.extend(headers.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
         Some(Row {
-            version: version(&self.stat),
+            version: self.version,
             bytes: self.stat.bytes,
             content_type: about.content_type,
             media_type: self.media_type.map(Into::into),
@@ -109,20 +115,11 @@ impl Copy {
 
 /// Brings the object's bytes here if they are few, or if ffprobe has to look at them.
 pub(super) async fn read(mut copy: Copy, context: &Context) -> Result<Copy, Failure> {
-    let key = copy.stat.key.clone();
-    if copy.stat.bytes <= SMALL {
-        copy.room = Some(context.room.acquire(Rank::default(), copy.stat.bytes.max(1)).await);
-        context.pace.wait(copy.stat.bytes).await;
-        let (stat, bytes) = context.source.load_version(&key, SMALL).await?.ok_or_else(vanished)?;
-        copy.stat = stat;
-        let media_type = sniff::media_type(bytes.get(..sniff::HEAD).unwrap_or(&bytes));
-        if media_type.is_some_and(sniff::has_timeline) {
-            copy.facts = facts::of_media_bytes(&bytes, context).await;
-        }
-        copy.content = Content::Memory(bytes);
+    if copy.stat.bytes <= SMALL && read_small(&mut copy, context).await? {
         return Ok(copy);
     }
-    copy.stat = context.source.stat(&key).await?.ok_or_else(vanished)?;
+    let key = copy.stat.key.clone();
+    copy.stat = context.source.stat(&key).await?.ok_or_else(|| vanished(&key))?;
     let head = head(&copy.stat, context).await?;
     copy.media_type = sniff::media_type(head.get(..sniff::HEAD).unwrap_or(&head));
     let timeline = copy.media_type.is_some_and(sniff::has_timeline) && context.ffprobe.is_some();
@@ -139,10 +136,32 @@ pub(super) async fn read(mut copy: Copy, context: &Context) -> Result<Copy, Fail
     Ok(copy)
 }
 
+/// Brings the object here whole. Tells whether it did: an object may have more bytes than a list says.
+async fn read_small(copy: &mut Copy, context: &Context) -> Result<bool, Failure> {
+    let key = copy.stat.key.clone();
+    copy.room = Some(context.room.acquire(Rank::default(), copy.stat.bytes.max(1)).await);
+    context.pace.wait(copy.stat.bytes).await;
+    let (stat, bytes) = match context.source.load_version(&key, SMALL).await {
+        Err(error) if error.kind == Kind::TooLarge => {
+            copy.room = None;
+            return Ok(false);
+        }
+        loaded => loaded?.ok_or_else(|| vanished(&key))?,
+    };
+    copy.stat = stat;
+    let media_type = sniff::media_type(bytes.get(..sniff::HEAD).unwrap_or(&bytes));
+    if media_type.is_some_and(sniff::has_timeline) {
+        copy.facts = facts::of_media_bytes(&bytes, context).await;
+    }
+    copy.content = Content::Memory(bytes);
+    Ok(true)
+}
+
 /// The first bytes of a large object.
 async fn head(stat: &Stat, context: &Context) -> Result<Bytes, Failure> {
     let range = 0..content::HEAD.min(stat.bytes);
-    let reading = context.source.read(&stat.key, range, stat.etag.as_deref()).await?.ok_or_else(vanished)?;
+    let reading =
+        context.source.read(&stat.key, range, stat.etag.as_deref()).await?.ok_or_else(|| vanished(&stat.key))?;
     let pieces: Vec<Bytes> = reading.stream.try_collect().await.map_err(Failure::from)?;
     Ok(pieces.concat().into())
 }
@@ -179,23 +198,39 @@ async fn pour(copy: &mut Copy, context: &Context) -> Result<(), Failure> {
             Err(error) if error.kind != Kind::Source => return Err(error.into()),
             outcome => {
                 // A folder does not hold a version still while it is read: a last look tells.
-                let now = context.source.stat(&copy.stat.key).await?.ok_or_else(vanished)?;
+                let now = context.source.stat(&copy.stat.key).await?.ok_or_else(|| vanished(&copy.stat.key))?;
                 if now.etag == copy.stat.etag {
                     outcome?;
                     copy.digests = Some(body.digests()?);
+                    if changes > 0 {
+                        sweep(&copy.stat.key, context).await;
+                    }
                     return Ok(());
                 }
-                // A manifest that is written over would leave its segments behind.
-                if outcome.is_ok() {
-                    context.destination.delete(&copy.stat.key).await?;
-                }
+                // What is there stays until the next version takes its place.
                 if changes == CHANGES {
                     return Err(Failure::temporary("changes again and again while it is read"));
                 }
                 changes += 1;
-                copy.stat = now;
+                (copy.version, copy.stat) = (version(&now), now);
             }
         }
+    }
+}
+
+/// Removes what those versions of a large object were made of whose place another has taken.
+async fn sweep(key: &str, context: &Context) {
+    let swept = async {
+        for upload in context.destination.unfinished(key, Duration::ZERO).await? {
+            // Keys below this one are other objects, which may be on their way.
+            if upload.key == key {
+                context.destination.discard(&upload).await?;
+            }
+        }
+        Ok::<_, StorageError>(())
+    };
+    if let Err(error) = swept.await {
+        tracing::warn!(key, %error, "the parts of a version that was replaced could not be removed");
     }
 }
 
@@ -221,7 +256,7 @@ async fn checked(copy: &Copy, context: &Context) -> Result<(), Failure> {
 /// SHA-256 of what the destination has, read back whole.
 pub(super) async fn sha256_of(key: &str, context: &Context) -> Result<String, Failure> {
     let mut digest = Sha256::new();
-    let reading = context.destination.read(key, WHOLE, None).await?.ok_or_else(vanished)?;
+    let reading = context.destination.read(key, WHOLE, None).await?.ok_or_else(|| vanished(key))?;
     let mut stream = reading.stream;
     while let Some(piece) = stream.try_next().await? {
         digest = content::computed(move || digest.chain_update(&piece)).await?;
@@ -229,6 +264,10 @@ pub(super) async fn sha256_of(key: &str, context: &Context) -> Result<String, Fa
     Ok(hex::encode(digest.finalize()))
 }
 
-fn vanished() -> Failure {
+/// Why an object that was listed cannot be found.
+pub(super) fn vanished(key: &str) -> Failure {
+    if key.contains(char::REPLACEMENT_CHARACTER) {
+        return Failure::permanent("its name is not UTF-8, and so cannot be a key").hint("give the file another name");
+    }
     Failure::temporary("is not there any more")
 }

@@ -108,7 +108,11 @@ fn named<'a>(
 }
 
 async fn look(found: std::result::Result<Stat, StorageError>, context: &Context, fresh: bool) -> Result<Step> {
-    let stat = found.map_err(|error| trouble("", error))?;
+    let stat = counted(found.map_err(|error| trouble("", error))?, context).await?;
+    if is_marker(&stat) && context.destination.storage().abilities().paths {
+        tracing::info!(key = %stat.key, "stands for a folder, which comes with the first file in it");
+        return Ok(Step::Kept(stat.key, 0));
+    }
     let known = context.catalog.find(&stat.key).await.map_err(|failure| trouble(&stat.key, failure))?;
     let there = match &known {
         None if fresh => None,
@@ -122,6 +126,20 @@ async fn look(found: std::result::Result<Stat, StorageError>, context: &Context,
         Sign::Same => Step::Kept(stat.key, stat.bytes),
         sign => Step::Copy(Box::new(Copy::new(stat, sign))),
     })
+}
+
+/// An object with its bytes: Swift lists those that are made of others, dynamically, as empty.
+async fn counted(stat: Stat, context: &Context) -> Result<Stat> {
+    if stat.bytes > 0 {
+        return Ok(stat);
+    }
+    let there = context.source.stat(&stat.key).await.map_err(|error| trouble(&stat.key, error))?;
+    Ok(there.ok_or_else(|| trouble(&stat.key, copy::vanished(&stat.key)))?)
+}
+
+/// Whether an object stands for a folder, as programs that show buckets as folders make them.
+fn is_marker(stat: &Stat) -> bool {
+    stat.bytes == 0 && stat.key.ends_with('/')
 }
 
 /// An object in the words of the plan.

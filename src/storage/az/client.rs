@@ -73,6 +73,11 @@ impl Client {
         format!("az://{}/{}{key}", self.container, self.root)
     }
 
+    /// Names of containers are those of one account, which is in the URL.
+    pub(super) fn identity(&self) -> String {
+        format!("az://{}/{}", wire::place_of(&self.base), self.root)
+    }
+
     /// A prefix of names as the container has them, ending in a slash if there is any.
     pub(super) fn below(&self, prefix: &str) -> String {
         let slash = if prefix.is_empty() { "" } else { "/" };
@@ -249,7 +254,8 @@ fn kind_of(code: &str) -> Option<Kind> {
         "Md5Mismatch" | "InvalidMd5" => Kind::Damaged,
         // Blocks are gone with another upload of the same object: whoever finished looks.
         "BlobAlreadyExists" | "ConditionNotMet" | "TargetConditionNotMet" | "InvalidBlockList" => Kind::Conflict,
-        "RequestBodyTooLarge" | "BlockCountExceedsLimit" => Kind::Full,
+        "RequestBodyTooLarge" => Kind::Unsupported,
+        "BlockCountExceedsLimit" => Kind::Full,
         "InvalidResourceName" | "InvalidUri" => Kind::BadKey,
         _ => return None,
     })

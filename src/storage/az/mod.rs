@@ -38,6 +38,19 @@ impl Az {
         Ok(Self { client: Client::new(fields, prefix, wire)? })
     }
 
+    /// What the headers of an answer say of an object.
+    fn stat_of(&self, key: &str, status: StatusCode, headers: &HeaderMap) -> Result<Stat, StorageError> {
+        let mut stat = self.client.wire.stat_of(key, status, headers, META)?;
+        let metadata = std::mem::take(&mut stat.about.metadata);
+        stat.about.metadata =
+            metadata.into_iter().map(|(name, value)| (plain(&name), wire::from_ascii(&value))).collect();
+        // Of a range, Content-MD5 would be that of the range.
+        let whole = wire::text_of(headers, "x-ms-blob-content-md5");
+        let whole = whole.or_else(|| wire::text_of(headers, "content-md5").filter(|_| status == StatusCode::OK));
+        stat.md5 = whole.and_then(|digest| STANDARD.decode(digest).ok()).map(hex::encode);
+        Ok(stat)
+    }
+
     /// What an answer to a write says of what arrived.
     async fn written(&self, what: &str, response: Response, sent: Option<&[u8]>) -> Result<Written, StorageError> {
         if !response.status().is_success() {
@@ -53,20 +66,9 @@ impl Az {
     }
 }
 
-/// What the headers of an answer say of an object.
-fn stat_of(key: &str, status: StatusCode, headers: &HeaderMap) -> Stat {
-    let mut stat = wire::stat_of(key, status, headers, META);
-    let metadata = std::mem::take(&mut stat.about.metadata);
-    stat.about.metadata = metadata.into_iter().map(|(name, value)| (plain(&name), wire::from_ascii(&value))).collect();
-    // Of a range, Content-MD5 would be that of the range.
-    let whole = wire::text_of(headers, "x-ms-blob-content-md5");
-    let whole = whole.or_else(|| wire::text_of(headers, "content-md5").filter(|_| status == StatusCode::OK));
-    stat.md5 = whole.and_then(|digest| STANDARD.decode(digest).ok()).map(hex::encode);
-    stat
-}
-
 /// Puts what is kept with an object in the headers of the request that stores it.
 fn with_about(request: Request, about: &About) -> Request {
+    let about = wire::plain(about);
     let content_type = about.content_type.as_deref().unwrap_or("application/octet-stream");
     let mut request = request
         .header("x-ms-blob-content-type", content_type)
@@ -77,7 +79,7 @@ fn with_about(request: Request, about: &About) -> Request {
     for (name, value) in &about.metadata {
         request = request.header(&format!("{META}{}", identifier(name)), &wire::to_ascii(value));
     }
-    request.maybe(&format!("{META}mtime"), wire::modified(about).as_deref())
+    request.maybe(&format!("{META}mtime"), wire::modified(&about).as_deref())
 }
 
 /// A name of metadata as Azure takes it: an identifier, in which any other letter is `__` and its two hex digits.
@@ -126,10 +128,14 @@ impl Storage for Az {
         self.client.address(key)
     }
 
+    fn identity(&self) -> String {
+        self.client.identity()
+    }
+
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError> {
         let response = self.client.send(self.client.request(Method::HEAD, key, &[])?).await?;
         match response.status() {
-            StatusCode::OK => Ok(Some(stat_of(key, response.status(), response.headers()))),
+            StatusCode::OK => self.stat_of(key, response.status(), response.headers()).map(Some),
             StatusCode::NOT_FOUND if client::code_of(response.headers()) != Some("ContainerNotFound") => Ok(None),
             // An answer to HEAD has no text that says why; one to GET has.
             StatusCode::FORBIDDEN => Ok(self.read(key, 0..1, None).await?.map(|reading| reading.stat)),
@@ -144,7 +150,7 @@ impl Storage for Az {
         let status = response.status();
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-                let stat = stat_of(key, status, response.headers());
+                let stat = self.stat_of(key, status, response.headers())?;
                 super::same_version(&stat, same, &self.address(key))?;
                 if status == StatusCode::OK && range.start > 0 {
                     let what = format!("`{}` cannot be read from the middle", self.address(key));
@@ -193,7 +199,7 @@ impl Storage for Az {
 
     fn abilities(&self) -> Abilities {
         let conditions = Conditions { if_absent: true, if_same: true };
-        Abilities { serving: true, metadata: true, conditions }
+        Abilities { serving: true, metadata: true, paths: false, conditions }
     }
 }
 

@@ -36,6 +36,16 @@ pub(super) struct Finished {
     pub(super) message: Option<String>,
 }
 
+/// What stands before a key in the place where a page begins; tokens of servers have no such sign.
+const KEY: char = '\0';
+
+/// The answer to the question for a listing: anything else, such as a page for people, is none.
+#[derive(Debug, Deserialize)]
+pub(super) enum Listing {
+    /// A page.
+    ListBucketResult(Listed),
+}
+
 /// A page of a listing.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
@@ -59,23 +69,53 @@ struct Found {
 
 impl Listed {
     /// The objects with their keys below `root`.
-    pub(super) fn page(self, root: &str, by_generation: bool) -> Page {
-        let is_encoded = self.encoding_type.as_deref() == Some("url");
-        let found = self.contents.into_iter().filter_map(|found| {
-            let key = if is_encoded { decoded(&found.key) } else { found.key };
+    pub(super) fn page(&self, root: &str, by_generation: bool) -> Page {
+        let found = self.contents.iter().filter_map(|found| {
+            let key = self.key(found);
             let key = key.strip_prefix(root).filter(|key| !key.is_empty())?.to_owned();
             let tag = found.etag.as_deref().map(tag_of);
             let md5 = tag.clone().filter(|tag| is_md5(tag));
             Some(Stat {
                 key,
                 bytes: found.size,
-                etag: if by_generation { found.generation } else { tag },
+                etag: if by_generation { found.generation.clone() } else { tag },
                 md5,
-                stored: found.last_modified.and_then(|time| time.parse::<Timestamp>().ok()),
+                stored: found.last_modified.as_ref().and_then(|time| time.parse::<Timestamp>().ok()),
                 ..Stat::default()
             })
         });
-        Page { found: found.collect(), next: self.next_continuation_token.filter(|_| self.is_truncated) }
+        Page { found: found.collect(), next: None }
+    }
+
+    /// Where the page after this one begins, which itself began at `after`. Fails if it would be this one again.
+    pub(super) fn next(&self, after: Option<&str>) -> Result<Option<String>, Stuck> {
+        if !self.is_truncated {
+            return Ok(None);
+        }
+        let next = match &self.next_continuation_token {
+            Some(token) => token.clone(),
+            // A server that knows only the first kind of listing goes on behind a key.
+            None => format!("{KEY}{}", self.key(self.contents.last().ok_or(Stuck)?)),
+        };
+        if after == Some(next.as_str()) { Err(Stuck) } else { Ok(Some(next)) }
+    }
+
+    /// The key of an object as the bucket has it.
+    fn key(&self, found: &Found) -> String {
+        if self.encoding_type.as_deref() == Some("url") { decoded(&found.key) } else { found.key.clone() }
+    }
+}
+
+/// A listing that does not get on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stuck;
+
+/// How a page is asked for that begins at `after`.
+pub(super) fn beginning(after: &str) -> Vec<(&'static str, &str)> {
+    match after.strip_prefix(KEY) {
+        // The first kind of listing has another name for it.
+        Some(key) => vec![("marker", key), ("start-after", key)],
+        None => vec![("continuation-token", after)],
     }
 }
 
@@ -139,18 +179,43 @@ fn decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn listed(xml: &str) -> Option<Listed> {
+        quick_xml::de::from_str(xml).ok().map(|Listing::ListBucketResult(listed)| listed)
+    }
+
     #[test]
     fn listings_are_read() {
         let xml = r#"<?xml version="1.0"?><ListBucketResult xmlns="x"><Name>b</Name><EncodingType>url</EncodingType>
             <IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>
             <Contents><Key>p/a+b%2Bc%0A</Key><Size>3</Size><ETag>&quot;d41d8cd98f00b204e9800998ecf8427e&quot;</ETag>
             <LastModified>2026-01-02T03:04:05.000Z</LastModified></Contents></ListBucketResult>"#;
-        let page = quick_xml::de::from_str::<Listed>(xml).unwrap().page("p/", false);
-        assert_eq!(page.next.as_deref(), Some("t"));
+        let first = listed(xml).unwrap();
+        assert_eq!(first.next(None), Ok(Some("t".into())));
+        assert_eq!(first.next(Some("t")), Err(Stuck), "the same page again and again");
+        let page = first.page("p/", false);
         assert_eq!((page.found[0].key.as_str(), page.found[0].bytes), ("a b+c\n", 3));
         assert!(page.found[0].md5.is_some() && page.found[0].stored.is_some());
         let empty = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
-        assert_eq!(quick_xml::de::from_str::<Listed>(empty).unwrap().page("", false), Page::default());
+        assert_eq!(listed(empty).unwrap().page("", false), Page::default());
+        assert_eq!(listed(empty).unwrap().next(None), Ok(None));
+    }
+
+    #[test]
+    fn a_listing_without_a_token_goes_on_behind_its_last_key() {
+        let xml = "<ListBucketResult><IsTruncated>true</IsTruncated><EncodingType>url</EncodingType>\
+            <Contents><Key>p/a</Key></Contents><Contents><Key>p/b+c</Key></Contents></ListBucketResult>";
+        let first = listed(xml).unwrap();
+        let next = first.next(None).unwrap().unwrap();
+        assert_eq!(beginning(&next), [("marker", "p/b c"), ("start-after", "p/b c")]);
+        assert_eq!(first.next(Some(&next)), Err(Stuck), "a server that goes on nowhere");
+        assert_eq!(beginning("t"), [("continuation-token", "t")]);
+    }
+
+    #[test]
+    fn what_is_no_listing_is_not_an_empty_one() {
+        for text in ["<html><body>Welcome</body></html>", "<!DOCTYPE html><html></html>", "<Error/>", ""] {
+            assert!(listed(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(super) struct Client {
     /// The bucket's own URL, ending in a slash.
     base: Url,
     bucket: String,
+    /// Where a bucket of this name is another one: empty at the providers themselves, else `@` and the server.
+    server: String,
     region: String,
     /// Empty, or ending in a slash.
     root: String,
@@ -69,11 +71,16 @@ impl Client {
         let signing = if fields.is_on("anonymous") { None } else { Some(signing) };
         let prefix = prefix.trim_matches('/');
         let root = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
-        Ok(Self { wire, dialect, signing, base, bucket, region, root })
+        let server = server(&endpoint);
+        Ok(Self { wire, dialect, signing, base, bucket, server, region, root })
     }
 
     pub(super) fn address(&self, key: &str) -> String {
         format!("{}://{}/{}{key}", self.dialect.scheme, self.bucket, self.root)
+    }
+
+    pub(super) fn identity(&self) -> String {
+        format!("{}://{}{}/{}", self.dialect.scheme, self.bucket, self.server, self.root)
     }
 
     /// A prefix of keys as the bucket has them, ending in a slash if there is any.
@@ -97,7 +104,7 @@ impl Client {
 
     /// Puts what is kept with an object in the headers; what is not ASCII is written as mail does it.
     pub(super) fn with_about(&self, request: Request, about: &About) -> Request {
-        let mut about = about.clone();
+        let mut about = wire::plain(about);
         for value in about.metadata.values_mut() {
             *value = wire::to_ascii(value);
         }
@@ -183,7 +190,12 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let plain = self.wire.refusal(what, status, &headers);
         let complaint = complaint(&self.wire.complaint(response).await);
-        if complaint.code.is_empty() { plain } else { self.explained(what, status, &complaint, Some(&plain)) }
+        let error =
+            if complaint.code.is_empty() { plain } else { self.explained(what, status, &complaint, Some(&plain)) };
+        match wire::text_of(&headers, "x-amz-bucket-region").filter(|region| *region != self.region) {
+            Some(region) => error.hint(format!("the bucket is in region `{region}`: set AWS_REGION or `region`")),
+            None => error,
+        }
     }
 
     fn explained(
@@ -207,9 +219,14 @@ impl Client {
             (Kind::Expired, _) => error.hint("renew the credentials; work goes on when they are valid again"),
             (Kind::Clock, _) => error.hint("set this machine's clock"),
             (Kind::Full, _) => error.hint("free some space there, or raise the quota"),
-            (_, "PermanentRedirect" | "AuthorizationHeaderMalformed" | "IllegalLocationConstraintException") => {
-                error.hint(format!("the bucket is not in region `{}`: set AWS_REGION or `region`", self.region))
-            }
+            (_, "EntityTooLarge") => error.hint(wire::TOO_LARGE),
+            (
+                _,
+                "PermanentRedirect"
+                | "TemporaryRedirect"
+                | "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException",
+            ) => error.hint(format!("the bucket is not in region `{}`: set AWS_REGION or `region`", self.region)),
             _ => match plain.and_then(|plain| plain.hint.clone()) {
                 Some(hint) => error.hint(hint),
                 None => error,
@@ -220,6 +237,15 @@ impl Client {
     pub(super) fn nonsense(&self, what: &str) -> StorageError {
         let what = format!("could not {what} at `{}`: the answer is not one of S3", self.address(""));
         StorageError::new(Kind::Other, what).hint("check the endpoint")
+    }
+}
+
+/// What tells the buckets of an endpoint from those of the two providers, whose names are all different.
+fn server(endpoint: &str) -> String {
+    let known = |host: &str| host.ends_with(".amazonaws.com") || host == "storage.googleapis.com";
+    match Url::parse(endpoint) {
+        Ok(url) if !url.host_str().is_some_and(known) => format!("@{}", wire::place_of(&url)),
+        _ => String::new(),
     }
 }
 
@@ -263,8 +289,8 @@ fn kind_of(code: &str) -> Option<Kind> {
         "InternalError" | "RequestTimeout" => Kind::Unreachable,
         "BadDigest" | "InvalidDigest" | "XAmzContentSHA256Mismatch" | "IncompleteBody" => Kind::Damaged,
         "PreconditionFailed" | "ConditionalRequestConflict" | "OperationAborted" => Kind::Conflict,
-        "QuotaExceeded" | "XMinioStorageFull" | "EntityTooLarge" => Kind::Full,
-        "NotImplemented" | "MethodNotAllowed" => Kind::Unsupported,
+        "QuotaExceeded" | "XMinioStorageFull" => Kind::Full,
+        "NotImplemented" | "MethodNotAllowed" | "EntityTooLarge" => Kind::Unsupported,
         "KeyTooLongError" => Kind::BadKey,
         _ => return None,
     })
@@ -293,6 +319,14 @@ fn joined(head: http::Response<()>, text: String) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buckets_of_the_same_name_are_told_apart_by_their_server() {
+        assert_eq!(server("https://s3.eu-west-1.amazonaws.com"), "");
+        assert_eq!(server("https://storage.googleapis.com"), "");
+        assert_eq!(server("http://127.0.0.1:9/s3/"), "@127.0.0.1:9/s3");
+        assert_eq!(server("https://s3.example.org"), "@s3.example.org");
+    }
 
     #[test]
     fn buckets_are_addressed_by_path_or_by_host() {

@@ -11,9 +11,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use md5::{Digest as _, Md5};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
-use self::answer::{Begun, Listed, Uploads};
+use self::answer::{Begun, Listing, Uploads};
 use self::client::Client;
 use super::error::{Kind, StorageError};
 use super::open::WireSettings;
@@ -39,16 +40,16 @@ impl S3 {
     }
 
     /// What the headers of an answer say. Google's versions are numbers and not tags.
-    fn stat_of(&self, key: &str, status: StatusCode, headers: &reqwest::header::HeaderMap) -> Stat {
+    fn stat_of(&self, key: &str, status: StatusCode, headers: &HeaderMap) -> Result<Stat, StorageError> {
         let dialect = self.client.dialect;
-        let mut stat = wire::stat_of(key, status, headers, dialect.meta);
+        let mut stat = self.client.wire.stat_of(key, status, headers, dialect.meta)?;
         for value in stat.about.metadata.values_mut() {
             *value = wire::from_ascii(value);
         }
         if let Some(version) = dialect.version.and_then(|name| wire::text_of(headers, name)) {
             stat.etag = Some(version.into());
         }
-        stat
+        Ok(stat)
     }
 
     fn same(&self, request: Request, same: &str) -> Request {
@@ -74,14 +75,21 @@ impl Storage for S3 {
         self.client.address(key)
     }
 
+    fn identity(&self) -> String {
+        self.client.identity()
+    }
+
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError> {
         let request = self.client.request(Method::HEAD, key, &[])?;
         let response = self.client.send(request).await?;
         match response.status() {
-            StatusCode::OK => Ok(Some(self.stat_of(key, response.status(), response.headers()))),
+            StatusCode::OK => self.stat_of(key, response.status(), response.headers()).map(Some),
             StatusCode::NOT_FOUND => Ok(None),
             // An answer to HEAD has no text that says why; one to GET has.
-            StatusCode::BAD_REQUEST | StatusCode::FORBIDDEN => {
+            StatusCode::BAD_REQUEST
+            | StatusCode::FORBIDDEN
+            | StatusCode::MOVED_PERMANENTLY
+            | StatusCode::TEMPORARY_REDIRECT => {
                 let found = self.read(key, 0..1, None).await?;
                 Ok(found.map(|reading| reading.stat))
             }
@@ -98,7 +106,7 @@ impl Storage for S3 {
         let status = response.status();
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-                let stat = self.stat_of(key, status, response.headers());
+                let stat = self.stat_of(key, status, response.headers())?;
                 super::same_version(&stat, same, &self.address(key))?;
                 if status == StatusCode::OK && range.start > 0 {
                     let what = format!("`{}` cannot be read from the middle", self.address(key));
@@ -158,14 +166,19 @@ impl Storage for S3 {
     async fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {
         let below = self.client.below(prefix);
         let mut query = vec![("encoding-type", "url"), ("list-type", "2"), ("prefix", below.as_str())];
-        query.extend(after.map(|after| ("continuation-token", after)));
-        let listed: Listed = self.client.ask(Method::GET, &query, &format!("list `{prefix}`")).await?;
-        Ok(listed.page(&self.client.below(""), self.client.dialect.version.is_some()))
+        query.extend(after.into_iter().flat_map(answer::beginning));
+        let what = format!("list `{prefix}`");
+        let Listing::ListBucketResult(listed) = self.client.ask(Method::GET, &query, &what).await?;
+        let next = listed.next(after).map_err(|_| {
+            let what = format!("could not {what} at `{}`: the list does not get on", self.address(""));
+            StorageError::new(Kind::Other, what).hint("check the endpoint: this is how S3 does not answer")
+        })?;
+        Ok(Page { next, ..listed.page(&self.client.below(""), self.client.dialect.version.is_some()) })
     }
 
     fn abilities(&self) -> Abilities {
         let conditions = Conditions { if_absent: true, if_same: true };
-        Abilities { serving: true, metadata: true, conditions }
+        Abilities { serving: true, metadata: true, paths: false, conditions }
     }
 }
 
@@ -234,4 +247,51 @@ impl Parts for S3 {
 /// A request without a body.
 fn plain(method: Method, url: reqwest::Url) -> Request {
     Request { payload: Payload::Nothing, ..Request::new(method, url) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::super::open::Stores;
+    use super::*;
+
+    /// The endpoint of a server that gives every request this answer.
+    fn server(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        // It ends with the tests: a thread that waits for connections cannot be asked to.
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                // A client that goes away is no fault of the server.
+                stream.read(&mut [0; 4096]).and_then(|_| stream.write_all(answer.as_bytes())).unwrap_or_default();
+            }
+        });
+        endpoint
+    }
+
+    fn bucket(answer: &'static str) -> S3 {
+        let mut fields = Fields::new("s3");
+        for (name, value) in [("bucket", "b"), ("endpoint", &server(answer)), ("anonymous", "true")] {
+            fields.set(name, value);
+        }
+        S3::new(&fields, "", &Stores::bare().wire).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_bucket_elsewhere_says_in_which_region_it_is() {
+        let moved = "HTTP/1.1 301 Moved Permanently\r\nx-amz-bucket-region: eu-west-1\r\ncontent-length: 0\r\n\
+                     connection: close\r\n\r\n";
+        let error = bucket(moved).stat("a").await.unwrap_err();
+        let hint = error.hint.unwrap_or_default();
+        assert!(hint.contains("`eu-west-1`"), "{hint}");
+    }
+
+    #[tokio::test]
+    async fn an_object_without_a_length_is_an_error() {
+        let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\nconnection: close\r\n\r\n1\r\nx\r\n0\r\n\r\n";
+        let s3 = bucket(chunked);
+        assert!(s3.read("a", 0..u64::MAX, None).await.is_err_and(|error| error.what.contains("how many bytes")));
+    }
 }

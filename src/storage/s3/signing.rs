@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use reqsign_aws_v4 as aws;
-use reqsign_core::{Context, Error, OsEnv, Signer};
+use reqsign_core::{Context, Error, ErrorKind, OsEnv, Signer};
 use reqsign_file_read_tokio::TokioFileRead;
 use reqsign_google as google;
 
@@ -70,7 +70,13 @@ impl Signing {
             Pen::Aws(signer) => signer.sign(parts, None).await,
             Pen::Google(signer) => signer.sign(parts, None).await,
         };
-        signed.map_err(|error| self.no_credentials(&error))
+        signed.map_err(|error| match error.kind() {
+            ErrorKind::RequestInvalid => {
+                StorageError::new(Kind::Other, format!("the request cannot be signed as it is: {error}"))
+                    .hint("is there an odd character in what is kept with the object?")
+            }
+            _ => self.no_credentials(&error),
+        })
     }
 
     /// Forgets the credentials, so that the next request looks for new ones.

@@ -288,6 +288,15 @@ impl Storage for Sftp {
         format!("sftp://{}@{}{port}{root}/{key}", link.user, link.host)
     }
 
+    async fn is_there(&self) -> Result<bool, StorageError> {
+        let session = self.link.session().await?;
+        match session.sftp.stat(format!("{}/", self.root)).await {
+            Ok(found) => Ok(found.attrs.is_dir()),
+            Err(error) if is_absent(&error) => Ok(false),
+            Err(error) => Err(self.failed("look up", "", &session, error).await),
+        }
+    }
+
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError> {
         self.look(key).await
     }
@@ -345,7 +354,7 @@ impl Storage for Sftp {
 
     fn abilities(&self) -> Abilities {
         let conditions = Conditions { if_absent: true, if_same: false };
-        Abilities { conditions, ..Abilities::default() }
+        Abilities { conditions, paths: true, ..Abilities::default() }
     }
 }
 

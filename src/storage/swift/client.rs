@@ -23,6 +23,8 @@ const LARGEST_ANSWER: usize = 16 << 20;
 pub(super) struct Client {
     pub(super) wire: Wire,
     pub(super) container: String,
+    /// The server and the account, without which a name of a container tells little.
+    account: String,
     login: Login,
     /// Empty, or ending in a slash.
     root: String,
@@ -46,7 +48,11 @@ impl Client {
         let prefix = prefix.trim_matches('/');
         let root = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let wire = Wire::new(settings, &format!("`swift://{container}`"))?;
-        Ok(Self { login: Login::new(fields, settings)?, wire, container, root })
+        Ok(Self { login: Login::new(fields, settings)?, wire, container, account: account(fields), root })
+    }
+
+    pub(super) fn identity(&self) -> String {
+        format!("swift://{}@{}/{}", self.container, self.account, self.root)
     }
 
     pub(super) fn address(&self, key: &str) -> String {
@@ -134,7 +140,10 @@ impl Client {
             }
             Kind::Refused => error.hint("the token is not accepted: check the credentials"),
             Kind::Full => error,
-            _ if text.contains("Upload exceeds quota") => StorageError { kind: Kind::Full, ..error },
+            // Swift says it of a quota with the status of a body that is too large.
+            _ if text.contains("Upload exceeds quota") => {
+                StorageError { kind: Kind::Full, ..error }.hint("free some space there, or raise the quota")
+            }
             _ => error,
         }
     }
@@ -148,6 +157,18 @@ impl Client {
         let what = format!("could not {what} at {}: the answer is not one of Swift", self.address(""));
         StorageError::new(Kind::Other, what).hint("check the URL of the storage")
     }
+}
+
+/// What tells one account from others: its own URL, or that of who gives tokens and a project there.
+fn account(fields: &Fields) -> String {
+    let place = |field| fields.get(field).and_then(|url| reqwest::Url::parse(url).ok()).map(|url| wire::place_of(&url));
+    if let Some(account) = place("storage-url") {
+        return account;
+    }
+    // A user of Swift's own is written `account:user`.
+    let of_user = || fields.get("user").and_then(|user| user.split(':').next());
+    let project = fields.get("project-id").or_else(|| fields.get("project")).or_else(of_user);
+    format!("{}/{}", place("auth-url").unwrap_or_default(), project.unwrap_or_default())
 }
 
 /// A request for something below the account.

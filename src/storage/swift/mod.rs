@@ -38,16 +38,22 @@ impl Swift {
     pub(super) fn new(fields: &Fields, prefix: &str, wire: &WireSettings) -> Result<Self, Failure> {
         Ok(Self { client: Client::new(fields, prefix, wire)? })
     }
+
+    /// What the headers of an answer say. The tag of a large object is no digest of its bytes.
+    fn stat_of(&self, key: &str, status: StatusCode, headers: &HeaderMap) -> Result<Stat, StorageError> {
+        let stat = self.client.wire.stat_of(key, status, headers, META)?;
+        let md5 = stat.md5.clone().filter(|_| !is_large(headers));
+        Ok(Stat { md5, ..stat })
+    }
 }
 
-/// What the headers of an answer say. The tag of a large object is no digest of its bytes.
-fn stat_of(key: &str, status: StatusCode, headers: &HeaderMap) -> Stat {
-    let stat = wire::stat_of(key, status, headers, META);
-    let md5 = stat.md5.clone().filter(|_| !is_large(headers));
-    Stat { md5, ..stat }
-}
-
+/// Whether an object is made of others that its manifest names, or that have a prefix in common.
 fn is_large(headers: &HeaderMap) -> bool {
+    is_static(headers) || headers.contains_key("x-object-manifest")
+}
+
+/// Whether an object is made of others that its manifest names, and that go with it.
+fn is_static(headers: &HeaderMap) -> bool {
     wire::text_of(headers, "x-static-large-object").is_some_and(|value| value.eq_ignore_ascii_case("true"))
 }
 
@@ -71,6 +77,11 @@ impl Found {
     }
 }
 
+/// Where the next page begins. A server may give fewer than it was asked for: the end is where nothing comes.
+fn next_of(found: &[Found]) -> Option<String> {
+    found.last().map(|last| last.name.clone())
+}
+
 /// The time of a listing, which is in UTC and does not say so.
 fn time_of(text: &str) -> Option<Timestamp> {
     let time: DateTime = text.trim_end_matches('Z').parse().ok()?;
@@ -83,11 +94,15 @@ impl Storage for Swift {
         self.client.address(key)
     }
 
+    fn identity(&self) -> String {
+        self.client.identity()
+    }
+
     async fn stat(&self, key: &str) -> Result<Option<Stat>, StorageError> {
         let response = self.client.send(self.client.object(Method::HEAD, key)?).await?;
         match response.status() {
             StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => Ok(Some(stat_of(key, status, response.headers()))),
+            status if status.is_success() => self.stat_of(key, status, response.headers()).map(Some),
             _ => Err(self.client.refusal(&format!("look up `{key}`"), response).await),
         }
     }
@@ -100,7 +115,7 @@ impl Storage for Swift {
         let status = response.status();
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => {
-                let stat = stat_of(key, status, response.headers());
+                let stat = self.stat_of(key, status, response.headers())?;
                 super::same_version(&stat, same, &self.address(key))?;
                 Ok(Some(Reading { stat, stream: self.client.wire.stream(response) }))
             }
@@ -150,7 +165,7 @@ impl Storage for Swift {
         if !status.is_success() {
             return Err(self.client.refusal(&format!("look up `{key}`"), looked_at).await);
         }
-        if is_large(looked_at.headers()) {
+        if is_static(looked_at.headers()) {
             return self.delete_large(key).await;
         }
         let response = self.client.send(self.client.object(Method::DELETE, key)?).await?;
@@ -164,14 +179,18 @@ impl Storage for Swift {
     async fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {
         let (below, root) = (self.client.below(prefix), self.client.below(""));
         let found = self.client.listed(&self.client.container, &below, after).await?;
-        let next = found.last().filter(|_| found.len() == PAGE.parse().unwrap_or(0)).map(|last| last.name.clone());
+        let next = next_of(&found);
+        if next.is_some() && next.as_deref() == after {
+            let what = format!("could not list {}: the list does not get on", self.address(prefix));
+            return Err(StorageError::new(Kind::Other, what).hint("check the URL of the storage"));
+        }
         Ok(Page { found: found.into_iter().filter_map(|found| found.stat(&root)).collect(), next })
     }
 
     fn abilities(&self) -> Abilities {
         // Swift has `If-None-Match: *`, but looks before the bytes come: of eight who write at the
         // same time, all eight succeed.
-        Abilities { serving: true, metadata: true, conditions: Conditions::default() }
+        Abilities { serving: true, metadata: true, paths: false, conditions: Conditions::default() }
     }
 }
 
@@ -185,6 +204,8 @@ mod tests {
             "last_modified":"2026-01-02T03:04:05.678900"},
             {"bytes":9,"hash":"0","slo_etag":"\"ab\"","name":"p/large","last_modified":"2026-01-02T03:04:05.000000"}]"#;
         let found: Vec<Found> = serde_json::from_str(json).unwrap();
+        assert_eq!(next_of(&found).as_deref(), Some("p/large"), "a short page is not the last one");
+        assert_eq!(next_of(&[]), None);
         let stats: Vec<Stat> = found.into_iter().filter_map(|found| found.stat("p/")).collect();
         assert_eq!((stats[0].key.as_str(), stats[0].md5.is_some(), stats[0].stored.is_some()), ("a b", true, true));
         assert_eq!((stats[1].etag.as_deref(), stats[1].md5.as_deref()), (Some("ab"), None));

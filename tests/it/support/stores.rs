@@ -192,6 +192,14 @@ impl Swift {
         assert!(made.is_ok_and(|status| status < 300), "{container} cannot be made");
     }
 
+    /// Makes an object of all objects of `parts`, a container, whose names begin with the object's own.
+    pub(crate) fn join(&self, parts: &str, container: &str, key: &str) {
+        let (token, url) = self.token();
+        let manifest = format!("{parts}/{key}/");
+        let headers = [("X-Auth-Token", token.as_str()), ("X-Object-Manifest", &manifest)];
+        assert_eq!(request("PUT", &format!("{url}/{container}/{key}"), &headers), Ok(201));
+    }
+
     fn token(&self) -> (String, String) {
         let script = "import sys, json, urllib.request as u\n\
             r = u.urlopen(u.Request(sys.argv[1], headers={'X-Auth-User': 'test:tester', 'X-Auth-Key': 'testing'}))\n\
