@@ -154,7 +154,7 @@ fn a_job_is_measured_with_all_that_is_added() {
     let site = Site::start(Sandbox::new(), &["--no-worker"]);
     let body = |last: usize| {
         let keys: Vec<String> =
-            (0..64).map(|number| format!("{number:02}{}", "k".repeat(if number == 0 { last } else { 1012 }))).collect();
+            (0..64).map(|number| format!("{number:02}{}", "k".repeat(if number == 0 { last } else { 1020 }))).collect();
         json!({ "kind": "migrate", "input": "a:", "options": { "keys": keys } }).to_string()
     };
     let (fits, bare) = (body(10), body(0).len());

@@ -296,6 +296,9 @@ fn a_machine_that_is_unfit_burns_no_attempt_and_takes_a_rest() {
     assert_eq!(ended(&mut worker).code, Some(0));
 }
 
+/// The lease is no matter here, and may end early on a busy machine.
+const PATIENT: (&str, &str) = ("FOREBAY_WORKER__LEASE", "1m");
+
 #[test]
 fn names_that_no_file_can_have_are_the_jobs_fault() {
     let yard = Yard::new(None);
@@ -305,7 +308,7 @@ fn names_that_no_file_can_have_are_the_jobs_fault() {
     };
     let ids = ["v0", "v1", "v2"].map(long);
     let good = yard.submit(&yard.job("good", "clip.mp4"));
-    let mut worker = yard.worker(&[], &[]);
+    let mut worker = yard.worker(&[], &[PATIENT]);
     for id in &ids {
         let dead = yard.stands(id, State::Dead);
         assert_eq!((dead.attempt, dead.log.len()), (1, 1), "{dead:?}");
@@ -321,7 +324,7 @@ fn a_job_that_no_machine_can_do_is_dead_in_the_end() {
     let yard = Yard::new(None);
     yard.sandbox.write("dest", "in the way");
     let id = yard.submit(&Job { attempts: 1, ..yard.job("a", "clip.mp4") });
-    let mut worker = yard.worker(&[], &[("FOREBAY_WORKER__RETRY_WAIT", "1ms")]);
+    let mut worker = yard.worker(&[], &[PATIENT, ("FOREBAY_WORKER__RETRY_WAIT", "1ms")]);
     let dead = yard.stands(&id, State::Dead);
     assert!(dead.attempt == 1 && dead.log.len() == 11, "{dead:?}");
     worker.signal(Signal::TERM);
@@ -332,7 +335,7 @@ fn a_job_that_no_machine_can_do_is_dead_in_the_end() {
 #[test]
 fn settings_that_are_wrong_for_a_while_kill_no_job() {
     let yard = Yard::new(None);
-    let mut worker = yard.worker(&[], &[]);
+    let mut worker = yard.worker(&[], &[PATIENT]);
     let out = || std::fs::read_to_string(yard.sandbox.path("tmp/out-0")).unwrap_or_default();
     let begun = Instant::now();
     while !out().contains("\"worker\"") {
