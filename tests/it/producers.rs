@@ -205,7 +205,7 @@ fn a_redis_with_a_certificate_of_ones_own_is_reached_by_naming_it() {
     server.args(["--bind", "127.0.0.1", "--port", "0", "--save", "", "--tls-port", &port.to_string()]);
     server.args(["--tls-cert-file", "ca.pem", "--tls-key-file", "key.pem", "--tls-auth-clients", "no"]);
     let _server = sandbox.spawn(server);
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_mins(1);
     while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
         assert!(Instant::now() < end, "redis-server does not start");
         std::thread::sleep(Duration::from_millis(20));
