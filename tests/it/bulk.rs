@@ -51,15 +51,15 @@ fn workers_share_a_migration_and_one_that_dies_loses_nothing() {
     }
     assert_eq!((same, new), (121, 1));
     all_is_there(&yard.sandbox);
+    assert_eq!(sql(&yard.sandbox, "SELECT COUNT(*) FROM object"), "122");
     // An object that cannot be copied is named.
-    let id = submit(&yard, &["migrate", "from", "--to", "blocked/to", "--attempts", "1"]).remove(0);
-    yard.sandbox.write("blocked", "a file where a folder should be");
+    yard.sandbox.write("blocked/new.txt/in-the-way", "a folder where a file should be");
+    let id = submit(&yard, &["migrate", "from", "--to", "blocked", "--attempts", "1"]).remove(0);
     while !yard.record(&id).log.iter().any(|entry| entry.what.contains(" failed: `")) {
         assert!(!yard.record(&id).state.is_over() || yard.record(&id).state == State::Dead, "{:?}", yard.record(&id));
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
     stop(second);
-    assert_eq!(sql(&yard.sandbox, "SELECT COUNT(*) FROM object"), "122");
 }
 
 #[test]

@@ -201,7 +201,7 @@ fn an_object_of_s3_that_changes_in_mid_copy_is_not_mixed_with_what_it_was() {
     let sandbox = Sandbox::new();
     config(&sandbox, (swift.port, &from), (swift.port, &to));
     let migrate = ["migrate", "old:", "--to", "new:", "--catalog", "catalog.db", "--state", "state"];
-    let mut run = sandbox.start(migrate.iter().chain(&["--bandwidth", "5MB"]));
+    let mut run = sandbox.start(migrate.iter().chain(&["--bandwidth", "3MB"]));
     let segments = open(&swift.container(&format!("{to}_segments")));
     let begun = Instant::now();
     while wait(segments.list("")).map_or(0, |found| found.len()) == 0 {
@@ -209,6 +209,7 @@ fn an_object_of_s3_that_changes_in_mid_copy_is_not_mixed_with_what_it_was() {
         std::thread::sleep(Duration::from_millis(20));
     }
     wait(put(&direct_from, "large.bin", vec![2; 11_000_001]));
+    assert!(run.ended().is_none(), "the source changes too late to be seen");
     run.wait().expect(0);
     let there = wait(direct_to.load("large.bin", 20_000_000)).unwrap().unwrap();
     assert!(there == vec![2; 11_000_001], "the version of the end, and none of the one before");

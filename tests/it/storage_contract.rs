@@ -595,7 +595,9 @@ async fn many_small_objects_are_listed_by_pages(store: &Store, count: usize) {
     found.dedup_by(|a, b| a.key == b.key);
     assert_eq!(found.len(), count);
     assert!(found.iter().all(|stat| stat.etag.is_some()));
-    assert_eq!(pages, count.div_ceil(1000), "pages");
+    // Swift's end is where nothing comes any more.
+    let least = count.div_ceil(1000);
+    assert!((least..=least + 1).contains(&pages), "{pages} pages");
     let delete = stream::iter(&found).map(|stat| async move { store.delete(&stat.key).await.unwrap() });
     delete.buffer_unordered(16).collect::<Vec<()>>().await;
     assert_eq!(keys(store, "many").await, [""; 0]);
