@@ -289,7 +289,10 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
         let is_cover = stream.disposition.get("attached_pic") == Some(&1);
         match stream.codec_type.as_deref() {
             Some("video") if picture == Some(stream.index) => {
-                media.video = Some(video(stream, codec, packets));
+                let mut video = video(stream, codec, packets);
+                // What is left out was counted.
+                video.declared_seconds = video.declared_seconds.map(|said| said - began.unwrap_or_default());
+                media.video = Some(video);
             }
             Some("audio") if packets.start.is_some() && stream.channels.is_some_and(|channels| channels > 0) => {
                 media.audio.push(audio(&stream, codec, packets));

@@ -28,6 +28,8 @@ struct Source {
     last: f64,
     end: f64,
     pictures: u64,
+    /// Whether a key frame has come: what a recording has before its first cannot be shown.
+    keyed: bool,
 }
 
 /// Compares the package with its source, of pictures or of sound alone.
@@ -163,8 +165,12 @@ impl Source {
             self.begins = number("start_time").unwrap_or_default();
         } else if let Some(time) = number("pts_time") {
             // D marks what an edit list hides.
-            if field("flags").is_some_and(|flags| flags.contains('D')) {
+            let flags = field("flags").unwrap_or_default();
+            if flags.contains('D') {
                 return;
+            }
+            if flags.contains('K') && !std::mem::replace(&mut self.keyed, true) {
+                *self = Self { size: self.size, begins: self.begins, keyed: true, ..Self::default() };
             }
             self.pictures += 1;
             self.first = Some(self.first.map_or(time, |first| first.min(time)));
@@ -182,6 +188,7 @@ mod tests {
     fn packets_that_are_shown_are_counted() {
         let mut source = Source::default();
         for line in [
+            "packet|pts_time=-0.080000|duration_time=0.040000|flags=___",
             "packet|pts_time=-0.040000|duration_time=0.040000|flags=KD_",
             "packet|pts_time=0.040000|duration_time=0.040000|flags=K__",
             "packet|pts_time=0.000000|duration_time=0.040000|flags=___",
@@ -191,8 +198,15 @@ mod tests {
         ] {
             source.take(line);
         }
-        let expected =
-            Source { size: Some((640, 360)), begins: -0.04, first: Some(0.0), last: 0.04, end: 0.08, pictures: 2 };
+        let expected = Source {
+            size: Some((640, 360)),
+            begins: -0.04,
+            first: Some(0.0),
+            last: 0.04,
+            end: 0.08,
+            pictures: 2,
+            keyed: true,
+        };
         assert_eq!(source, expected);
     }
 }
