@@ -289,10 +289,7 @@ fn media(mut header: Header, mut packets: BTreeMap<u32, Packets>) -> Result<Medi
         let is_cover = stream.disposition.get("attached_pic") == Some(&1);
         match stream.codec_type.as_deref() {
             Some("video") if picture == Some(stream.index) => {
-                let mut video = video(stream, codec, packets);
-                // What is left out was counted.
-                video.declared_seconds = video.declared_seconds.map(|said| said - began.unwrap_or_default());
-                media.video = Some(video);
+                media.video = Some(video(stream, codec, packets, began.unwrap_or_default()));
             }
             Some("audio") if packets.start.is_some() && stream.channels.is_some_and(|channels| channels > 0) => {
                 media.audio.push(audio(&stream, codec, packets));
@@ -349,7 +346,8 @@ fn picture(streams: &[Stream], packets: &BTreeMap<u32, Packets>) -> Option<u32> 
     chosen.or(films.first()).map(|stream| stream.index)
 }
 
-fn video(stream: Stream, codec: String, packets: Packets) -> Video {
+/// `left_out` are the seconds before the first key frame that are not in `packets`, but were counted.
+fn video(stream: Stream, codec: String, packets: Packets, left_out: f64) -> Video {
     let (rotation, mirrored) = stream.side_data_list.iter().find_map(orientation).unwrap_or((0, false));
     let known = |text: Option<String>| text.filter(|text| text != "unknown" && text != "reserved");
     let usual = packets::usual_interval(&packets.times);
@@ -390,7 +388,7 @@ fn video(stream: Stream, codec: String, packets: Packets) -> Video {
         primaries: known(stream.color_primaries),
         mastering: stream.side_data_list.iter().find_map(SideData::mastering),
         light: stream.side_data_list.iter().find_map(SideData::light),
-        declared_seconds: seconds(stream.duration.as_deref()),
+        declared_seconds: seconds(stream.duration.as_deref()).map(|said| said - left_out),
         timeline: Timeline {
             end,
             spans: packets::spans(&packets),
