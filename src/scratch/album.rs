@@ -38,6 +38,15 @@ const TABLES: [&str; 3] = [
     ) STRICT, WITHOUT ROWID",
 ];
 
+/// Of a picture, by recipients, digest and message: it is about to be sent.
+const SENDING: &str = "INSERT OR REPLACE INTO outgoing (recipients, sha256, message) VALUES (?1, ?2, ?3)";
+
+/// It is known whether it was sent.
+const SETTLED: &str = "DELETE FROM outgoing WHERE recipients = ?1 AND sha256 = ?2";
+
+/// It was sent.
+const SENT: &str = "INSERT OR REPLACE INTO mailed (recipients, sha256, message) VALUES (?1, ?2, ?3)";
+
 /// What is noted of one picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Picture {
@@ -132,30 +141,12 @@ impl Album {
     /// Notes that the message with these pictures is about to be sent. Nobody knows whether it was
     /// taken until [`Album::mailed`] says so.
     pub async fn mailing(&self, recipients: &str, message: &str, sha256s: &[String]) -> Result<(), Failure> {
-        let mut transaction = self.pool.begin().await.map_err(failure)?;
-        for sha256 in sha256s {
-            sqlx::query("INSERT OR REPLACE INTO outgoing (recipients, sha256, message) VALUES (?, ?, ?)")
-                .bind(recipients)
-                .bind(sha256)
-                .bind(message)
-                .execute(&mut *transaction)
-                .await
-                .map_err(failure)?;
-        }
-        transaction.commit().await.map_err(failure)
+        self.of_each(&[SENDING], recipients, message, sha256s).await
     }
 
     /// Notes that the message with these pictures was refused, so that they may go with others.
     pub async fn not_mailed(&self, recipients: &str, sha256s: &[String]) -> Result<(), Failure> {
-        for sha256 in sha256s {
-            sqlx::query("DELETE FROM outgoing WHERE recipients = ? AND sha256 = ?")
-                .bind(recipients)
-                .bind(sha256)
-                .execute(&self.pool)
-                .await
-                .map_err(failure)?;
-        }
-        Ok(())
+        self.of_each(&[SETTLED], recipients, "", sha256s).await
     }
 
     /// Messages to these people that may have been taken or not: the ids, and the pictures of each.
@@ -174,21 +165,23 @@ impl Album {
 
     /// Notes that the message with these pictures was accepted.
     pub async fn mailed(&self, recipients: &str, message: &str, sha256s: &[String]) -> Result<(), Failure> {
+        self.of_each(&[SENT, SETTLED], recipients, message, sha256s).await
+    }
+
+    /// Runs `statements` for every picture of a message, all or none.
+    async fn of_each(
+        &self,
+        statements: &[&'static str],
+        recipients: &str,
+        message: &str,
+        sha256s: &[String],
+    ) -> Result<(), Failure> {
         let mut transaction = self.pool.begin().await.map_err(failure)?;
         for sha256 in sha256s {
-            sqlx::query("INSERT OR REPLACE INTO mailed (recipients, sha256, message) VALUES (?, ?, ?)")
-                .bind(recipients)
-                .bind(sha256)
-                .bind(message)
-                .execute(&mut *transaction)
-                .await
-                .map_err(failure)?;
-            sqlx::query("DELETE FROM outgoing WHERE recipients = ? AND sha256 = ?")
-                .bind(recipients)
-                .bind(sha256)
-                .execute(&mut *transaction)
-                .await
-                .map_err(failure)?;
+            for statement in statements {
+                let query = sqlx::query(*statement).bind(recipients).bind(sha256).bind(message);
+                query.execute(&mut *transaction).await.map_err(failure)?;
+            }
         }
         transaction.commit().await.map_err(failure)
     }
