@@ -44,30 +44,13 @@ pub(super) fn encryption(config: &Config, to: &str, state: &Path) -> Result<Keys
 /// The folder for keys, which must not be where everybody can fetch them.
 fn key_folder(wish: &EncryptWish, to: &str, state: &Path) -> Result<PathBuf, Failure> {
     let folder = wish.keys.clone().unwrap_or_else(|| state.join("keys"));
-    if real(&folder).starts_with(real(Path::new(to))) {
+    if file::real(&folder).starts_with(file::real(Path::new(to))) {
         return Err(Failure::permanent(format!("the key folder `{}` is inside the destination", folder.display()))
             .hint("everyone who can fetch the videos could fetch the keys: choose another folder with --keys"));
     }
     file::make_folder(&folder, Privacy::Private)
         .map_err(|error| Failure::io(&format!("could not make the key folder `{}`", folder.display()), &error))?;
     Ok(folder)
-}
-
-/// Where a path leads, links followed as far as it exists.
-pub(super) fn real(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
-    for above in absolute.ancestors() {
-        if let Ok(mut real) = std::fs::canonicalize(above) {
-            for part in absolute.strip_prefix(above).unwrap_or(Path::new("")).components() {
-                match part {
-                    std::path::Component::ParentDir => drop(real.pop()),
-                    part => real.push(part),
-                }
-            }
-            return real;
-        }
-    }
-    absolute
 }
 
 /// The master key kept in `path`, made there the first time.

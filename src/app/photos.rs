@@ -20,7 +20,7 @@ use crate::model::secret::Secret;
 use crate::plan;
 use crate::plan::photo::Format;
 use crate::scratch::album::Album;
-use crate::scratch::file::Privacy;
+use crate::scratch::file::{self, Privacy};
 use crate::scratch::lock::Lock;
 use crate::tool::{avif, find};
 
@@ -148,21 +148,21 @@ async fn av1(config: &Config, scratch: &Path, cancel: &CancellationToken) -> Res
 
 /// The pictures that are asked for.
 pub(super) async fn find(config: &Config, request: &PhotosRequest) -> Result<Found, Failure> {
-    let to = config.stores.is_folder(&request.to).then(|| super::keys::real(Path::new(&request.to)));
+    let to = config.stores.is_folder(&request.to).then(|| file::real(Path::new(&request.to)));
     let mut found = Found::default();
     for input in &request.inputs {
         if let Some(store) = input.to_str().filter(|input| !config.stores.is_folder(input)) {
             found.add_store(&config.stores.open(store, Privacy::Private)?).await?;
             continue;
         }
-        if to.as_deref().is_some_and(|to| super::keys::real(Path::new(input)).starts_with(to)) {
+        if to.as_deref().is_some_and(|to| file::real(Path::new(input)).starts_with(to)) {
             return Err(in_the_destination(input, &request.to));
         }
         found.add_path(Path::new(input))?;
     }
     // A destination inside of a source holds what an earlier run made.
     let ours = |input: &Input| match (&input.place, &to) {
-        (Place::File(path), Some(to)) => super::keys::real(path).starts_with(to),
+        (Place::File(path), Some(to)) => file::real(path).starts_with(to),
         _ => false,
     };
     found.inputs.retain(|input| !ours(input));

@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::model::fault;
@@ -142,6 +142,23 @@ pub fn is_ours_alone(folder: &Path) -> io::Result<bool> {
     let metadata = std::fs::symlink_metadata(folder)?;
     let is_ours = metadata.uid() == rustix::process::geteuid().as_raw();
     Ok(metadata.is_dir() && is_ours && metadata.mode() & 0o022 == 0)
+}
+
+/// Where a path leads, links followed as far as it exists.
+pub fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    for above in absolute.ancestors() {
+        if let Ok(mut real) = std::fs::canonicalize(above) {
+            for part in absolute.strip_prefix(above).unwrap_or(Path::new("")).components() {
+                match part {
+                    Component::ParentDir => drop(real.pop()),
+                    part => real.push(part),
+                }
+            }
+            return real;
+        }
+    }
+    absolute
 }
 
 /// Whether there is next to no room left where `folder` is.

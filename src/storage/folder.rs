@@ -351,17 +351,6 @@ fn absent<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The one path of a folder, without links; of what is not there, as it would be made.
-pub(super) fn real(path: &Path) -> PathBuf {
-    if let Ok(path) = fs::canonicalize(path) {
-        return path;
-    }
-    match (path.parent(), path.file_name()) {
-        (Some(above), Some(name)) => real(if above.as_os_str().is_empty() { Path::new(".") } else { above }).join(name),
-        _ => path.to_owned(),
-    }
-}
-
 /// Whether a key is the leftover of an interrupted write.
 pub fn is_leftover(key: &str) -> bool {
     key.ends_with(TEMPORARY)

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use super::Storage;
 use super::address::{self, Address};
-use super::folder::{self, Folder};
+use super::folder::Folder;
 use super::options::Fields;
 use super::outage::Outages;
 use super::store::{Store, StoreSettings};
 use crate::model::failure::Failure;
-use crate::scratch::file::Privacy;
+use crate::scratch::file::{self, Privacy};
 
 /// Knows every store there is.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl Stores {
     /// The folder of this machine that an address leads to, by its one path without links.
     pub fn folder_of(&self, address: &str) -> Option<PathBuf> {
         match address::parse(address, |name| self.named.contains_key(name)) {
-            Ok(Address::Folder(path)) => Some(folder::real(&path)),
+            Ok(Address::Folder(path)) => Some(file::real(&path)),
             _ => None,
         }
     }
