@@ -134,7 +134,8 @@ pub(super) fn look(film: &Path) -> Beside {
     beside
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// All of a file that may be subtitles.
+pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     // Opening a FIFO would wait for a writer, for ever.
     let about = path.metadata()?;
     if !about.is_file() {

@@ -43,21 +43,21 @@ pub(super) async fn fetch(
     let shown = path.to_string_lossy().escape_debug().to_string();
     let (file, before) = open(path, &shown).await?;
     let mut room = Room::new(context, u64::MAX, shown.clone());
-    if before.bytes == 0 {
+    if before.version.bytes == 0 {
         return Err(Failure::permanent(format!("`{shown}` is empty (0 bytes)")));
     }
-    if before.bytes > settings.max_bytes {
-        let (bytes, most) = (before.bytes, settings.max_bytes);
+    if before.version.bytes > settings.max_bytes {
+        let (bytes, most) = (before.version.bytes, settings.max_bytes);
         return Err(Failure::permanent(format!("`{shown}` has {bytes} bytes, and at most {most} are allowed")));
     }
     if before.remote {
-        room.reserve(before.bytes).await?;
+        room.reserve(before.version.bytes).await?;
     }
     let permit = context.disk.acquire(context.rank, 1).await;
     let (place, sha256) = if before.remote {
-        copy(&file, before.bytes, &shown, folder, context).await?
+        copy(&file, before.version.bytes, &shown, folder, context).await?
     } else {
-        let hashed = hash::of_file(&file, before.bytes).await;
+        let hashed = hash::of_file(&file, before.version.bytes).await;
         (path.to_path_buf(), hashed.map_err(|error| unreadable(&shown, &error))?)
     };
     drop(permit);
@@ -65,19 +65,19 @@ pub(super) async fn fetch(
     if after.version != before.version {
         return Err(changed(&shown, "read"));
     }
-    (context.report)(What::Downloaded { bytes: before.bytes });
+    (context.report)(What::Downloaded { bytes: before.version.bytes });
     let record = Record {
         key: key.to_owned(),
         etag: None,
         last_modified: None,
-        bytes: Some(before.bytes),
+        bytes: Some(before.version.bytes),
         modified: Some(before.version.modified.0),
     };
-    let room = room.finish(before.bytes);
+    let room = room.finish(before.version.bytes);
     let seal = (!before.remote).then(|| Seal { path: path.to_path_buf(), version: before.version });
     Ok(Fetched {
         path: place,
-        bytes: before.bytes,
+        bytes: before.version.bytes,
         sha256,
         record,
         temporary: before.remote,
@@ -114,7 +114,6 @@ struct Version {
 }
 
 struct About {
-    bytes: u64,
     version: Version,
     remote: bool,
 }
@@ -141,7 +140,6 @@ async fn open(path: &Path, shown: &str) -> Result<(Arc<File>, About), Failure> {
     // The number is signed on some machines and has 32 bits on others.
     let kind = u64::try_from(kind).unwrap_or_default() & 0xFFFF_FFFF;
     let about = About {
-        bytes: metadata.len(),
         version: Version {
             bytes: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),

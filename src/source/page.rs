@@ -14,7 +14,6 @@ use crate::model::failure::{Class, Failure};
 use crate::model::id;
 use crate::model::item::Item;
 use crate::model::secret::masked_url;
-use crate::plan::language::Wanted as Languages;
 use crate::tool::ytdlp::{self, Found, Page, Wish};
 
 use super::beside::{self, Beside};
@@ -92,7 +91,8 @@ impl Pages {
         context: &FetchContext<'_>,
     ) -> Result<Fetched, Failure> {
         let program = self.program(context).await?;
-        let folder = self.folder(wanted, context.subtitles, folder).await?;
+        let mut subtitles = ytdlp::languages(context.subtitles);
+        let folder = self.folder(wanted, subtitles.as_deref(), folder).await?;
         let mut room = Room::new(context, self.settings.max_bytes.saturating_mul(2), masked_url(wanted.url));
         if let Some(finished) = Mark::load(&folder, wanted.key).and_then(|mark| mark.finished(&folder)) {
             room.reserve(finished.bytes).await?;
@@ -103,7 +103,7 @@ impl Pages {
         let guess = wanted.bytes.map_or(GUESS, |bytes| bytes.saturating_mul(2)).min(room.most());
         room.reserve(guess).await?;
         let mut tries = Tries::default();
-        let (mut subtitles, mut skipped) = (ytdlp::languages(context.subtitles), Vec::new());
+        let mut skipped = Vec::new();
         loop {
             let permit = context.network.acquire(context.rank, 1).await;
             let gate = Gate::open(&self.settings.reach).await?;
@@ -196,9 +196,8 @@ impl Pages {
     }
 
     /// A folder for this very video. yt-dlp would go on with whatever part it finds, also of another one.
-    async fn folder(&self, wanted: &Wanted<'_>, subtitles: &Languages, folder: &Path) -> Result<PathBuf, Failure> {
-        let languages = ytdlp::languages(subtitles);
-        let unique = format!("{}\n{}\n{}\n{languages:?}", wanted.key, wanted.id, self.settings.ytdlp_format);
+    async fn folder(&self, wanted: &Wanted<'_>, subtitles: Option<&str>, folder: &Path) -> Result<PathBuf, Failure> {
+        let unique = format!("{}\n{}\n{}\n{subtitles:?}", wanted.key, wanted.id, self.settings.ytdlp_format);
         let name = format!("page-{}", id::short_digest(unique.as_bytes()));
         let (own, folder) = (folder.join(&name), folder.to_path_buf());
         let made = own.clone();

@@ -4,6 +4,7 @@ use crate::format::mpd::{Presentation, Representation};
 use crate::format::playlist::attribute::short;
 use crate::format::xml;
 use crate::model::failure::Failure;
+use crate::model::media::{Place as TextPlace, Text};
 use crate::plan::language::Wanted;
 
 use super::hls::{Look, MOST_TEXTS, best};
@@ -91,11 +92,14 @@ fn texts(tracks: &mut Tracks, all: &[Representation], periods: usize, base: &Pla
         match brought.collect::<Result<Vec<Run>, Failure>>() {
             Ok(runs) => tracks.texts.push(Words {
                 track: Track { runs, language: first.language.clone(), bandwidth: first.bandwidth },
-                language: language(first),
-                title: None,
-                default: first.main && first.forced,
-                forced: first.forced,
-                hearing_impaired: first.caption,
+                text: Text {
+                    place: TextPlace::Beside(0),
+                    language: language(first),
+                    title: None,
+                    default: first.main && first.forced,
+                    forced: first.forced,
+                    hearing_impaired: first.caption,
+                },
             }),
             Err(failure) => tracks.skipped.push(left_out(&language(first), &failure)),
         }

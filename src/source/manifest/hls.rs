@@ -7,6 +7,7 @@ use crate::format::playlist::master::{Master, Rendition, Variant};
 use crate::format::playlist::media::Media;
 use crate::format::playlist::{Kind, Playlist};
 use crate::model::failure::Failure;
+use crate::model::media::{Place as TextPlace, Text};
 use crate::plan::ladder::covers;
 use crate::plan::language::Wanted;
 
@@ -110,8 +111,8 @@ fn texts(master: &Master, variant: &Variant, wanted: &Wanted) -> Vec<(String, Wo
     };
     let words = |one: &Rendition| {
         let tells_of = |what: &str| one.characteristics.as_ref().is_some_and(|all| all.contains(what));
-        let words = Words {
-            track: Track::default(),
+        let text = Text {
+            place: TextPlace::Beside(0),
             language: one.language.clone().unwrap_or_else(|| "und".into()),
             title: Some(one.name.clone()).filter(|name| !name.is_empty()),
             default: one.default,
@@ -119,10 +120,10 @@ fn texts(master: &Master, variant: &Variant, wanted: &Wanted) -> Vec<(String, Wo
             // Apple's HLS authoring specification, 5.9.
             hearing_impaired: tells_of("public.accessibility.describes-music-and-sound"),
         };
-        Some((one.uri.clone()?, words))
+        Some((one.uri.clone()?, Words { track: Track::default(), text }))
     };
     let all = master.renditions.iter().filter(in_group).filter_map(words);
-    all.filter(|(_, words)| wanted.place(&words.language).is_some()).take(MOST_TEXTS).collect()
+    all.filter(|(_, words)| wanted.place(&words.text.language).is_some()).take(MOST_TEXTS).collect()
 }
 
 fn look(variant: &Variant) -> Look {
@@ -246,7 +247,7 @@ mod tests {
         let choice = choose(&master, 1080, &Wanted::parse("de").unwrap()).unwrap();
         let sounds: Vec<_> = choice.sounds.iter().map(|(uri, _)| uri.as_str()).collect();
         assert_eq!((sounds, choice.own_sound), (vec!["en.m3u8", "de.m3u8"], false));
-        let texts: Vec<_> = choice.texts.iter().map(|(uri, words)| (uri.as_str(), words.forced)).collect();
+        let texts: Vec<_> = choice.texts.iter().map(|(uri, words)| (uri.as_str(), words.text.forced)).collect();
         assert_eq!(texts, [("de.text", true)]);
     }
 

@@ -1,7 +1,7 @@
 //! Subtitles of a manifest: fetched as its other tracks are, and each made one file in the time of the whole.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
@@ -11,7 +11,7 @@ use crate::model::failure::{Class, Failure};
 use crate::model::media::{Place, Text};
 use crate::plan::sidecar::Format;
 
-use super::super::beside::{Beside, LARGEST, Sidecar};
+use super::super::beside::{self, Beside, Sidecar};
 use super::super::hash::{blocking_or, writing};
 use super::Stop;
 use super::bring::{self, Keys, RunFile};
@@ -20,38 +20,17 @@ use super::reader::Reader;
 use super::room::Budget;
 use super::track::{Track, Tracks};
 
-/// One track of text, and what the manifest says of it.
+/// One track of text, and what the manifest says of it. Where it is, is known when all are brought.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Words {
     pub(super) track: Track,
-    pub(super) language: String,
-    pub(super) title: Option<String>,
-    pub(super) default: bool,
-    pub(super) forced: bool,
-    pub(super) hearing_impaired: bool,
+    pub(super) text: Text,
 }
 
 impl Words {
     /// A name for people.
     pub(super) fn shown(&self) -> &str {
-        self.title.as_deref().unwrap_or(&self.language)
-    }
-
-    /// All that the manifest says of it.
-    pub(super) fn told(&self) -> String {
-        let Self { language, title, default, forced, hearing_impaired, track: _ } = self;
-        format!("{language:?} {title:?} {default} {forced} {hearing_impaired}\n")
-    }
-
-    fn text(&self, number: usize) -> Text {
-        Text {
-            place: Place::Beside(number),
-            language: self.language.clone(),
-            title: self.title.clone(),
-            default: self.default,
-            forced: self.forced,
-            hearing_impaired: self.hearing_impaired,
-        }
+        self.text.title.as_deref().unwrap_or(&self.text.language)
     }
 }
 
@@ -101,7 +80,7 @@ pub(super) async fn all(
                 shown: words.shown().to_owned(),
                 format: Format::WebVtt,
                 sha256,
-                text: words.text(beside.files.len()),
+                text: Text { place: Place::Beside(beside.files.len()), ..words.text.clone() },
             }),
             Err(failure) if failure.class == Class::Permanent => {
                 beside.skipped.push(left_out(words.shown(), &failure));
@@ -123,33 +102,33 @@ async fn written(files: Vec<RunFile>, clock: Clock, path: PathBuf) -> Result<(Pa
     let written = blocking_or(&cannot, move || {
         let mut cues = Vec::new();
         for (run, file) in files.iter().enumerate() {
-            for piece in pieces(file)? {
-                let Some((map, found)) = webvtt::read(&String::from_utf8_lossy(&piece)) else { return Ok(None) };
+            let bytes = match beside::read(&file.path) {
+                Ok(bytes) => bytes,
+                Err(error) => return Ok(Err(error.to_string())),
+            };
+            for piece in pieces(&bytes, &file.lengths) {
+                let Some((map, found)) = webvtt::read(&String::from_utf8_lossy(piece)) else {
+                    return Ok(Err("they are no WebVTT".into()));
+                };
                 cues.extend(found.into_iter().filter_map(|cue| clock.moved(cue, run, map)));
             }
         }
         let text = webvtt::whole(&once(cues)).into_bytes();
         File::create(&path)?.write_all(&text)?;
-        Ok(Some((path, hex::encode(Sha256::digest(&text)))))
+        Ok(Ok((path, hex::encode(Sha256::digest(&text)))))
     });
-    written.await?.ok_or_else(|| Failure::permanent("they are no WebVTT"))
+    written.await?.map_err(Failure::permanent)
 }
 
-/// The segments that lie behind each other in a file.
-fn pieces(file: &RunFile) -> io::Result<Vec<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    File::open(&file.path)?.take(LARGEST + 1).read_to_end(&mut bytes)?;
-    let mut rest = bytes.as_slice();
-    let mut pieces = Vec::new();
-    for length in &file.lengths {
-        let length = usize::try_from(*length).unwrap_or(usize::MAX);
-        let (piece, behind) = rest
-            .split_at_checked(length)
-            .ok_or_else(|| io::Error::other(format!("it has more than {LARGEST} bytes of text")))?;
-        pieces.push(piece.to_vec());
-        rest = behind;
-    }
-    Ok(pieces)
+/// The segments that lie behind each other, each with its length.
+fn pieces<'b>(mut bytes: &'b [u8], lengths: &[u64]) -> Vec<&'b [u8]> {
+    let cut = |length: &u64| {
+        let length = usize::try_from(*length).unwrap_or(usize::MAX).min(bytes.len());
+        let (piece, rest) = bytes.split_at(length);
+        bytes = rest;
+        piece
+    };
+    lengths.iter().map(cut).collect()
 }
 
 /// A cue that is seen over the edge of a segment is in both.

@@ -107,7 +107,7 @@ impl Tracks {
             }
         }
         for words in &self.texts {
-            digest.update(words.told());
+            digest.update(format!("{:?}\n", words.text));
         }
         let mut name = hex::encode(digest.finalize());
         name.truncate(16);
