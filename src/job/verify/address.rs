@@ -79,8 +79,11 @@ impl Address {
 
     /// Whether it is the same object: what a script answers depends on the query.
     pub(super) fn is(&self, other: &Self) -> bool {
-        let query = |address: &'_ Self| address.encoded.split_once('?').map(|(_, query)| query.to_owned());
-        self.path == other.path && query(self) == query(other)
+        self.path == other.path && self.query() == other.query()
+    }
+
+    fn query(&self) -> Option<&str> {
+        self.encoded.split_once('?').map(|(_, query)| query)
     }
 
     /// The first folder of the path, if it has one.
