@@ -41,7 +41,7 @@ const PAGE: &str = "SELECT key, version, bytes, md5, sha256 FROM object WHERE so
 
 /// Rows under names that tell less become those of the migration, unless it has rows of its own.
 const ADOPT: &str = "UPDATE object SET source = $1, destination = $2 WHERE source = $3 AND destination = $4 \
-     AND NOT EXISTS (SELECT 1 FROM object WHERE source = $5 AND destination = $6)";
+     AND NOT EXISTS (SELECT 1 FROM object WHERE source = $1 AND destination = $2)";
 
 /// What a migration is told from others by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl Catalog {
     async fn adopt(&self, before: &Places) -> Result<(), Failure> {
         with_pool!(self, pool => sqlx::query(ADOPT)
             .bind(&self.source).bind(&self.destination).bind(&before.source).bind(&before.destination)
-            .bind(&self.source).bind(&self.destination).execute(pool).await.map_err(failure).map(|_| ()))
+            .execute(pool).await.map_err(failure).map(|_| ()))
     }
 
     /// What is known of an object.

@@ -120,6 +120,7 @@ pub struct Page {
 
 /// What a storage can do beyond the promise, as far as its protocol tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an ability of its own")]
 pub struct Abilities {
     /// It keeps content types and cache headers.
     pub serving: bool,
@@ -127,6 +128,8 @@ pub struct Abilities {
     pub metadata: bool,
     /// Its keys are paths of files: there are folders, and no object whose key ends in a slash.
     pub paths: bool,
+    /// Its lists give no bytes to objects that are made of others when they are read.
+    pub dynamic: bool,
     /// Its protocol has these; whether the server obeys has to be tried.
     pub conditions: Conditions,
 }

@@ -130,7 +130,7 @@ async fn look(found: std::result::Result<Stat, StorageError>, context: &Context,
 
 /// An object with its bytes: Swift lists those that are made of others, dynamically, as empty.
 async fn counted(stat: Stat, context: &Context) -> Result<Stat> {
-    if stat.bytes > 0 {
+    if stat.bytes > 0 || !context.source.storage().abilities().dynamic {
         return Ok(stat);
     }
     let there = context.source.stat(&stat.key).await.map_err(|error| trouble(&stat.key, error))?;

@@ -199,7 +199,7 @@ impl Storage for Az {
 
     fn abilities(&self) -> Abilities {
         let conditions = Conditions { if_absent: true, if_same: true };
-        Abilities { serving: true, metadata: true, paths: false, conditions }
+        Abilities { serving: true, metadata: true, conditions, ..Abilities::default() }
     }
 }
 

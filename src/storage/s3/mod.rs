@@ -178,7 +178,7 @@ impl Storage for S3 {
 
     fn abilities(&self) -> Abilities {
         let conditions = Conditions { if_absent: true, if_same: true };
-        Abilities { serving: true, metadata: true, paths: false, conditions }
+        Abilities { serving: true, metadata: true, conditions, ..Abilities::default() }
     }
 }
 

@@ -22,7 +22,7 @@ use super::error::{Kind, StorageError};
 use super::open::WireSettings;
 use super::options::Fields;
 use super::wire;
-use super::{Abilities, About, Conditions, Large, Page, Reading, Stat, Storage, When, Written};
+use super::{Abilities, About, Large, Page, Reading, Stat, Storage, When, Written};
 use crate::model::failure::Failure;
 
 /// Objects in one page of a listing.
@@ -190,7 +190,7 @@ impl Storage for Swift {
     fn abilities(&self) -> Abilities {
         // Swift has `If-None-Match: *`, but looks before the bytes come: of eight who write at the
         // same time, all eight succeed.
-        Abilities { serving: true, metadata: true, paths: false, conditions: Conditions::default() }
+        Abilities { serving: true, metadata: true, dynamic: true, ..Abilities::default() }
     }
 }
 
