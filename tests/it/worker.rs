@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use crate::support::brokers::{RabbitServer, RedisServer};
 use crate::support::media;
-use crate::support::sandbox::Sandbox;
+use crate::support::sandbox::{Running, Sandbox};
 use crate::support::yard::{LEASE, PATIENCE, Yard, ended};
 
 /// Every queue there is.
@@ -296,6 +296,13 @@ fn a_machine_that_is_unfit_burns_no_attempt_and_takes_a_rest() {
     assert_eq!(ended(&mut worker).code, Some(0));
 }
 
+/// A worker that is told to goes home, and never took a rest.
+fn goes_home_unbenched(mut worker: Running) {
+    worker.signal(Signal::TERM);
+    let run = ended(&mut worker);
+    assert!(run.code == Some(0) && !run.stdout.contains("\"benched\""), "{}", run.stdout);
+}
+
 /// The lease is no matter here, and may end early on a busy machine.
 const PATIENT: (&str, &str) = ("FOREBAY_WORKER__LEASE", "1m");
 
@@ -308,15 +315,13 @@ fn names_that_no_file_can_have_are_the_jobs_fault() {
     };
     let ids = ["v0", "v1", "v2"].map(long);
     let good = yard.submit(&yard.job("good", "clip.mp4"));
-    let mut worker = yard.worker(&[], &[PATIENT]);
+    let worker = yard.worker(&[], &[PATIENT]);
     for id in &ids {
         let dead = yard.stands(id, State::Dead);
         assert_eq!((dead.attempt, dead.log.len()), (1, 1), "{dead:?}");
     }
     yard.stands(&good, State::Done);
-    worker.signal(Signal::TERM);
-    let run = ended(&mut worker);
-    assert!(run.code == Some(0) && !run.stdout.contains("\"benched\""), "{}", run.stdout);
+    goes_home_unbenched(worker);
 }
 
 #[test]
@@ -324,12 +329,10 @@ fn a_job_that_no_machine_can_do_is_dead_in_the_end() {
     let yard = Yard::new(None);
     yard.sandbox.write("dest", "in the way");
     let id = yard.submit(&Job { attempts: 1, ..yard.job("a", "clip.mp4") });
-    let mut worker = yard.worker(&[], &[PATIENT, ("FOREBAY_WORKER__RETRY_WAIT", "1ms")]);
+    let worker = yard.worker(&[], &[PATIENT, ("FOREBAY_WORKER__RETRY_WAIT", "1ms")]);
     let dead = yard.stands(&id, State::Dead);
     assert!(dead.attempt == 1 && dead.log.len() == 11, "{dead:?}");
-    worker.signal(Signal::TERM);
-    let run = ended(&mut worker);
-    assert!(run.code == Some(0) && !run.stdout.contains("\"benched\""), "{}", run.stdout);
+    goes_home_unbenched(worker);
 }
 
 #[test]
