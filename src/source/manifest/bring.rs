@@ -48,11 +48,11 @@ pub(super) struct RunFile {
 }
 
 /// Fetches all keys of a track.
-pub(super) async fn keys(reader: &Reader<'_>, track: &Track, keys: &mut Keys) -> Result<(), Failure> {
+pub(super) async fn keys(reader: &Reader<'_>, track: &Track, keys: &mut Keys) -> Result<(), Stop> {
     for (_, piece) in track.pieces() {
         let Some((place, _)) = piece.key.as_ref().filter(|(place, _)| !keys.contains_key(place)) else { continue };
         if keys.len() == MOST_KEYS {
-            return Err(Failure::permanent(format!("the manifest names more than {MOST_KEYS} keys")));
+            return Err(Failure::permanent(format!("the manifest names more than {MOST_KEYS} keys")).into());
         }
         let (bytes, _) = reader.load(place, 4096).await?;
         let key = bytes.try_into().map_err(|bytes: Vec<u8>| {

@@ -76,7 +76,7 @@ pub(super) async fn fetch(reader: &Reader<'_>, place: &Place, folder: &Path) -> 
         return Ok(fetched(finished, &own, reader, budget));
     }
     budget.begin(tracks.guess()).await?;
-    let (mut restarts, mut came) = (0, 0);
+    let (mut restarts, mut refusals, mut furthest) = (0, 0, 0);
     loop {
         let stop = match whole(reader, &tracks, &own, &mut budget).await {
             Ok(path) => {
@@ -95,14 +95,22 @@ pub(super) async fn fetch(reader: &Reader<'_>, place: &Place, folder: &Path) -> 
                 tracks.guess()
             }
             Stop::Changed(why) => return Err(Failure::temporary(format!("{why}, again and again"))),
-            Stop::Refused(failure) if reader.came() > came => {
-                // What signs its addresses runs out on the way: read again, it has new ones.
-                came = reader.came();
-                let why = format!("{}; reading the manifest again", failure.what);
+            // What signs its addresses runs out on the way: read again, it has new ones.
+            Stop::Refused(failure) if refusals < settings.retries => {
+                let progress = budget.used() > furthest;
+                furthest = furthest.max(budget.used());
+                refusals = if progress { 0 } else { refusals + 1 };
+                let now = self::tracks(reader, place).await.map_err(|failure| named(failure, &shown))?;
+                if !progress && now == tracks {
+                    return Err(named(failure, &shown));
+                }
+                let why = format!("{}; going on with the manifest as it is now", failure.what);
                 (reader.context.report)(What::Retrying { stage: Stage::Download, why, wait: 0.0 });
-                tracks = self::tracks(reader, place).await.map_err(|failure| named(failure, &shown))?;
+                tracks = now;
                 let now = own_folder(folder, &tracks).await?;
                 if now == own {
+                    reader.forget();
+                    budget.recount();
                     continue;
                 }
                 own = now;

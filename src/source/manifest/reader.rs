@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A small file as it is, and where redirects led. More bytes than `most` are refused.
-    pub(super) async fn load(&self, place: &Place, most: usize) -> Result<(Vec<u8>, Place), Failure> {
+    pub(super) async fn load(&self, place: &Place, most: usize) -> Result<(Vec<u8>, Place), Trouble> {
         let mut tries = Tries::default();
         loop {
             let permit = self.context.network.acquire(self.context.rank, 1).await;
@@ -307,11 +307,6 @@ impl<'a> Reader<'a> {
             drop(told);
             (self.context.report)(What::Downloading { bytes, total: None });
         }
-    }
-
-    /// Bytes that came so far.
-    pub(super) fn came(&self) -> u64 {
-        self.came.load(Ordering::Relaxed)
     }
 
     /// Begins to count anew.

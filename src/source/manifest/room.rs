@@ -28,9 +28,19 @@ impl<'a> Budget<'a> {
 
     /// Waits for room for about so many bytes, with nothing in hand, and counts anew.
     pub(super) async fn begin(&mut self, bytes: Option<u64>) -> Result<(), Failure> {
-        self.used = 0;
+        self.recount();
         let guess = bytes.map_or(STEP, |bytes| bytes.saturating_mul(self.times));
         self.room.reserve(guess.min(self.room.most())).await
+    }
+
+    /// Counts anew, in the same room.
+    pub(super) fn recount(&mut self) {
+        self.used = 0;
+    }
+
+    /// Bytes that are here and in their place.
+    pub(super) fn used(&self) -> u64 {
+        self.used
     }
 
     /// Counts bytes that are here.
