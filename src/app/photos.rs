@@ -128,7 +128,8 @@ pub(super) async fn context(
         threads: count(config.lanes.threads.get()),
         share,
         writers: count(config.lanes.uploads.get()),
-        stop: stop.0.clone(),
+        // A run that gives up has not been stopped.
+        stop: stop.0.child_token(),
         cancel: stop.1.clone(),
     })
 }

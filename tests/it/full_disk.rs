@@ -6,9 +6,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::photo::quarters;
 use crate::support::bench::Bench;
 use crate::support::media;
 use crate::support::oracle;
+use crate::support::sandbox::Sandbox;
 use crate::support::slow_server::Server;
 
 /// Runs in a mount namespace of its own: on a small disk at `$1` of `$2` bytes,
@@ -113,4 +115,28 @@ fn the_destination_is_full() {
 #[test]
 fn the_state_folder_is_full() {
     check("clip.mp4", "state", &[4, 32, 60], 1);
+}
+
+/// Three pictures that do not fit end a run that made none, and that is no stop by somebody.
+#[test]
+fn pictures_have_no_room() {
+    let Some(way) = unshare() else {
+        eprintln!("SKIPPED: this user may not mount a disk, so full disks are not tested here");
+        return;
+    };
+    let sandbox = Sandbox::new();
+    for number in 0..6 {
+        quarters(&sandbox, &format!("in/{number}.jpg"), "300x200", &[]);
+    }
+    let mut command = sandbox.command("unshare");
+    command.args(way).args(["sh", "-c", SCRIPT, "sh", "dest", "8k", env!("CARGO_BIN_EXE_forebay")]);
+    command.args(["photos", "in", "--to", "dest", "--state", "state", "--json"]);
+    sandbox.spawn(command).wait().expect(0);
+    let read = |name: &str| fs::read_to_string(sandbox.path(name)).unwrap();
+    assert_eq!(read("first/code").trim(), "3", "{}{}", read("first/out"), read("first/err"));
+    let summary = serde_json::from_str::<serde_json::Value>(read("first/out").lines().last().unwrap()).unwrap();
+    assert_eq!((&summary["failed"], &summary["stopped"]), (&3.into(), &false.into()), "{summary}");
+    assert_eq!(summary["left"], 3, "{summary}");
+    assert_eq!(read("second/code").trim(), "0", "{}", read("second/err"));
+    assert_eq!(crate::photo::names(&sandbox.path("second/dest")).len(), 6);
 }

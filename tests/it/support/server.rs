@@ -185,7 +185,11 @@ fn answer(request: &Request, before: usize, shared: &Shared) -> Answer {
             let signed: Option<usize> = request.path.rsplit_once('=').and_then(|(_, number)| number.parse().ok());
             let number: String = name.chars().filter(char::is_ascii_digit).collect();
             let number: usize = number.parse().unwrap();
-            if signed.is_some_and(|signed| number < 2 * signed) { file() } else { Answer::new(403, b"expired".to_vec()) }
+            if signed.is_some_and(|signed| number < 2 * signed) {
+                file()
+            } else {
+                Answer::new(403, b"expired".to_vec())
+            }
         }
         "drops" => Answer { flow: Flow::Cut(40_000), ..file() },
         "short" => {
