@@ -125,8 +125,9 @@ fn pictures_have_no_room() {
         return;
     };
     let sandbox = Sandbox::new();
-    for number in 0..6 {
-        quarters(&sandbox, &format!("in/{number}.jpg"), "300x200", &[]);
+    let first = quarters(&sandbox, "in/0.jpg", "300x200", &[]);
+    for number in 1..60 {
+        sandbox.copy(&first, &format!("in/{number}.jpg"));
     }
     let mut command = sandbox.command("unshare");
     command.args(way).args(["sh", "-c", SCRIPT, "sh", "dest", "8k", env!("CARGO_BIN_EXE_forebay")]);
@@ -135,8 +136,8 @@ fn pictures_have_no_room() {
     let read = |name: &str| fs::read_to_string(sandbox.path(name)).unwrap();
     assert_eq!(read("first/code").trim(), "3", "{}{}", read("first/out"), read("first/err"));
     let summary = serde_json::from_str::<serde_json::Value>(read("first/out").lines().last().unwrap()).unwrap();
-    assert_eq!((&summary["failed"], &summary["stopped"]), (&3.into(), &false.into()), "{summary}");
-    assert_eq!(summary["left"], 3, "{summary}");
+    let (failed, left) = (summary["failed"].as_u64().unwrap(), summary["left"].as_u64().unwrap());
+    assert!(failed >= 3 && left > 0 && failed + left == 60 && summary["stopped"] == false, "{summary}");
     assert_eq!(read("second/code").trim(), "0", "{}", read("second/err"));
-    assert_eq!(crate::photo::names(&sandbox.path("second/dest")).len(), 6);
+    assert_eq!(crate::photo::names(&sandbox.path("second/dest")).len(), 60);
 }
