@@ -9,7 +9,7 @@ use super::sandbox::Sandbox;
 
 /// What every encode meets. `…-once` is for the first one alone.
 const FFMPEG: &str = r#"#!/bin/sh
-[ "$1" = -version ] && exec ffmpeg -version
+[ "$1" = -version ] && exec "REAL" -version
 printf '%s\n' "$*" >> LOG
 mode=$(cat MODE)
 case $mode in
@@ -25,7 +25,7 @@ short)
     for name; do case $name in *chunk-*.mp4|*audio-*.mp4) echo 'no video' > "${name#file:}";; esac; done
     exit 0;;
 cut)
-    ffmpeg "$@" || exit
+    "REAL" "$@" || exit
     for name; do
         case $name in *chunk-*.mp4|*audio-*.mp4) truncate -s -500 "${name#file:}";; esac
     done
@@ -34,8 +34,15 @@ flood) yes 'a line of noise that nobody wants to read, over and over' | head -c 
 flood-die) yes '[error] a line of noise, over and over' | head -c 3000000 >&2; exit 1;;
 slow) sleep 0.3;;
 esac
-exec ffmpeg "$@"
+exec "REAL" "$@"
 "#;
+
+/// An ffmpeg in one piece, where `scripts/setup.sh --test` got one: the tests that take it start thousands, and one
+/// with two hundred libraries beside it spends more on its start than on such short chunks.
+fn real() -> PathBuf {
+    let quick = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/ffmpeg");
+    if quick.exists() { quick } else { "ffmpeg".into() }
+}
 
 const YTDLP: &str = r#"#!/bin/sh
 case "$*" in
@@ -57,7 +64,7 @@ pub(crate) struct Fake {
 impl Fake {
     /// ffmpeg, counted and breakable.
     pub(crate) fn ffmpeg(sandbox: &Sandbox) -> Self {
-        Self::new(sandbox, "ffmpeg", FFMPEG)
+        Self::new(sandbox, "ffmpeg", &FFMPEG.replace("REAL", real().to_str().unwrap()))
     }
 
     /// A yt-dlp that brings `clip` from everywhere.
