@@ -53,12 +53,13 @@ pub fn graph(
 }
 
 /// A picture that changes its size on the way is brought back to that of the first; others pass untouched.
-/// One of another shape keeps it, between black bars.
 fn one_size(video: &Video) -> String {
+    if video.changes_shape { one_shape(video) } else { format!("scale={}:{}", video.width, video.height) }
+}
+
+/// The same for pictures that may be of another shape, which they keep, between black bars.
+pub fn one_shape(video: &Video) -> String {
     let Video { width, height, .. } = video;
-    if !video.changes_shape {
-        return format!("scale={width}:{height}");
-    }
     let shape = video.shape();
     let fitted = |length: &u32, part: &str| {
         format!("'if(lt(abs(dar/{shape:.6}-1),{SAME_SHAPE}),{length},2*round({length}/2*min(1,{part})))'")

@@ -95,10 +95,11 @@ pub fn poster(source: &Path, video: &Video, plan: &HlsPlan, folder: &Path) -> Ve
     let at = times.get(times.len() / POSTER_PART).copied().unwrap_or(plan.start);
     let size = plan.video.first().map_or((2, 2), |largest| (largest.width, largest.height));
     let mut arguments = opening();
-    arguments.extend(words("-noautorotate -copyts -seek_timestamp 1 -ss"));
+    arguments.extend(words("-noautorotate -copyts -reinit_filter 0 -seek_timestamp 1 -ss"));
     arguments.push(format!("{at:.6}").into());
     arguments.extend(reading(source));
-    let graph = format!("[0:{}]{}{}[p]", video.index, deinterlaced(video), still(video, size));
+    let (one_shape, fields) = (filter::one_shape(video), deinterlaced(video));
+    let graph = format!("[0:{}]{one_shape},{fields}{}[p]", video.index, still(video, size));
     arguments.extend(["-filter_complex".into(), graph.into()]);
     arguments.extend(words("-map [p] -frames:v 1 -q:v 3"));
     arguments.extend(output());
@@ -111,16 +112,18 @@ pub fn sheets(source: &Path, video: &Video, plan: &HlsPlan, board: &Storyboard, 
     let close = |pair: &[f64]| matches!(pair, [one, next] if next - one <= board.interval);
     let from_keys = video.timeline.keys.len() > 1 && video.timeline.keys.windows(2).all(close);
     let mut arguments = opening();
-    arguments.extend(words("-noautorotate -threads 1 -copyts"));
+    // A graph that is built anew in mid-stream would begin another sheet.
+    arguments.extend(words("-noautorotate -threads 1 -copyts -reinit_filter 0"));
     if from_keys {
         arguments.extend(words("-skip_frame nokey"));
     }
     arguments.extend(reading(source));
     let Storyboard { interval, count, width, height } = board;
     let graph = format!(
-        "[0:{}]{}fps=fps=1/{interval}:start_time={:.9}:round=up,tpad=stop=-1:stop_mode=clone,trim=end_frame={count},\
+        "[0:{}]{},{}fps=fps=1/{interval}:start_time={:.9}:round=up,tpad=stop=-1:stop_mode=clone,trim=end_frame={count},\
          setpts=N{},tile={SIDE}x{SIDE}[s]",
         video.index,
+        filter::one_shape(video),
         deinterlaced(video),
         plan.start,
         format_args!(",{}", still(video, (*width, *height))),

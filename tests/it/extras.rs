@@ -117,6 +117,32 @@ fn poster_and_storyboard_show_the_video() {
     assert!(package(&sandbox, "out", &["--poster", "--storyboard"]).1.contains("already"));
 }
 
+/// A picture of another shape keeps it in the storyboard too, between black bars, and no sheet is begun anew for it.
+#[test]
+fn a_storyboard_keeps_the_shape_of_what_changes_it() {
+    let sandbox = Sandbox::new();
+    let part = |colour: &str, size: &str, after: &str| {
+        let picture = format!("color={colour}:size={size}:rate=25:duration=4");
+        let codecs = "-c:v libx264 -preset ultrafast -g 25 -pix_fmt yuv420p -output_ts_offset";
+        let input = ["-f", "lavfi", "-i", &picture].into_iter();
+        fs::read(media::make("ts", &input.chain(codecs.split(' ')).chain([after]).collect::<Vec<_>>())).unwrap()
+    };
+    let joined = [part("red", "320x180", "0"), part("lime", "180x320", "4")].concat();
+    sandbox.write("film.ts", joined);
+    let usual = ["--ladder", "240p", "--profile", "fast", "--segment", "2s", "--id", "v", "--poster", "--storyboard"];
+    sandbox.forebay(["hls", "film.ts", "--to", "out"].into_iter().chain(usual)).expect(0);
+    let folder = generation(&watch::master(&sandbox.path("out"), "v"));
+    let sheet = folder.join("storyboard-000.jpg");
+    assert!(!folder.join("storyboard-001.jpg").exists());
+    let at = |x, y| colour(&sheet, (x, y));
+    assert!(is_like(at(4, 40), [255, 0, 0]) && is_like(at(240, 40), [255, 0, 0]));
+    // The third and the fourth of 160 by 90: the picture is 50 wide.
+    for left in [320, 480] {
+        assert!(is_like(at(left + 80, 40), [0, 255, 0]), "{left}: {:?}", at(left + 80, 40));
+        assert!(is_like(at(left + 20, 40), [0, 0, 0]) && is_like(at(left + 136, 40), [0, 0, 0]), "{left}");
+    }
+}
+
 /// Integrated loudness of a playlist in LUFS, by another filter than the program's.
 fn loudness(playlist: &Path) -> f64 {
     let text = said("ffmpeg", &["-nostdin", "-i"], playlist, &["-af", "ebur128", "-f", "null", "-"]);

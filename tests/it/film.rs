@@ -173,7 +173,8 @@ fn a_film_of_three_workers_is_the_film_of_one() {
         assert!(chunks.len() > 8, "{queue}: {} chunks", chunks.len());
         assert!(chunks.iter().all(|record| record.state == State::Done && record.attempt == 1), "{queue}: {chunks:#?}");
         let makers: BTreeSet<_> = chunks.iter().filter_map(|record| record.worker.clone()).collect();
-        assert_eq!(makers.len(), 3, "{queue}: {makers:?}");
+        // Who leads may still be at the sound when the others have made all of it.
+        assert!(makers.len() >= 2, "{queue}: {makers:?}");
         assert_eq!(set.again(), BTreeMap::new(), "{queue}");
         // One line for the film.
         assert_eq!(set.yard.records().unwrap().len(), 1, "{queue}");
@@ -207,7 +208,6 @@ fn a_film_goes_from_a_bucket_to_a_bucket() {
     set.yard.stands(&id, State::Done);
     drain(workers);
     let makers: BTreeSet<_> = set.chunks().into_iter().filter_map(|record| record.worker).collect();
-    // Who leads may still be at the sound when the others have made all of it.
     assert!(makers.len() >= 2, "{makers:?}");
     let mut package = BTreeMap::new();
     for stat in runtime.block_on(store.list("out/film")).unwrap() {
