@@ -66,8 +66,7 @@ pub async fn run(
     let post = Mutex::new(post);
     let pool = Pool::new(context.threads);
     let addresses: Vec<String> = inputs.iter().map(Input::address).collect();
-    let mut tally =
-        Tally { summary: Summary::default(), noted: 0, hopeless: 0, addresses: &addresses, context, listener };
+    let mut tally = Tally { summary: Summary::default(), hopeless: 0, addresses: &addresses, context, listener };
     let stages = Pipeline::from_iter(inputs)
         .io("read", context.readers, async |input| read(input, context).await)
         .queue(1)
@@ -85,8 +84,8 @@ pub async fn run(
         .abort_on(context.cancel.clone());
     let stages = stages.for_each(|outcome| tally.note(outcome)).await;
     let mut summary = tally.summary;
-    // Those that were never begun have no outcome.
-    summary.left += (addresses.len() as u64).saturating_sub(tally.noted);
+    // Stopped on their way, or never begun.
+    summary.left = (addresses.len() as u64).saturating_sub(summary.done + summary.already + summary.failed);
     if let Some(mut post) = post.into_inner() {
         if !context.cancel.is_cancelled() {
             Box::pin(post.finish(listener)).await;
@@ -262,8 +261,6 @@ impl Stored {
 /// Counts what happens, and tells it.
 struct Tally<'a> {
     summary: Summary,
-    /// Pictures that have an outcome.
-    noted: u64,
     hopeless: u64,
     addresses: &'a [String],
     context: &'a Context,
@@ -272,7 +269,6 @@ struct Tally<'a> {
 
 impl Tally<'_> {
     fn note(&mut self, outcome: Outcome<Stored>) {
-        self.noted += 1;
         let input = usize::try_from(outcome.number).ok().and_then(|number| self.addresses.get(number));
         let input = input.cloned().unwrap_or_default();
         match outcome.result {
@@ -281,7 +277,7 @@ impl Tally<'_> {
                 (self.listener)(Said::Already { input, name: picture.name });
             }
             Ok(Stored { input: source, picture, made: Some(made) }) => self.done(input, &source, picture, made),
-            Err(error) if error.cause.is_stop() => self.summary.left += 1,
+            Err(error) if error.cause.is_stop() => {}
             Err(error) => {
                 let failure = match error.cause {
                     Cause::Error(error) => match error.downcast::<Failure>() {
@@ -316,7 +312,6 @@ impl Tally<'_> {
 
     fn failed(&mut self, input: String, failure: Failure) {
         if failure.class == Class::Stopped {
-            self.summary.left += 1;
             return;
         }
         self.summary.failed += 1;
