@@ -33,6 +33,7 @@ cut)
 flood) yes 'a line of noise that nobody wants to read, over and over' | head -c 30000000 >&2;;
 flood-die) yes '[error] a line of noise, over and over' | head -c 3000000 >&2; exit 1;;
 slow) sleep 0.3;;
+slower) sleep 1;;
 esac
 exec "REAL" "$@"
 "#;
