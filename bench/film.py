@@ -93,9 +93,9 @@ def measure_all(quick, seconds=SECONDS, film=None, program=None):
     with measure.Server(film.parent) as address:
         url = f"{address}/{film.name}"
         with concurrent.futures.ThreadPoolExecutor() as pool:
-            two = list(pool.map(lambda core: take(program, url, [core], "1000h", f"film-{core}")[0], cores))
-        print(f"film: two at once, a core each: {two[0]:.1f} and {two[1]:.1f} s", file=sys.stderr, flush=True)
-        crowded = statistics.mean(two)
+            each = list(pool.map(lambda core: take(program, url, [core], "1000h", f"film-{core}")[0], cores))
+        print(f"film: two at once, a core each: {each[0]:.1f} and {each[1]:.1f} s", file=sys.stderr, flush=True)
+        crowded = statistics.mean(each)
         for number in range(1 if quick else 2):
             alone, _, one = take(program, url, cores[:1], "1000h")
             both, made, two = take(program, url, cores, "1s")
@@ -130,8 +130,7 @@ def text(found):
         "",
         f"The median is **{median:.3f}** (≤ {TARGET}{missed}). Two films at once, one a core and nothing shared, take "
         f"{slower:.2f} times",
-        f"as long as one alone: this machine's cores are that much slower together, and the best that sharing could reach is",
-        f"{slower / 2:.3f}. The two workers take **{bound:.2f} times** that.",
+        f"as long as one alone, so that the best that sharing could reach here is {slower / 2:.3f}. The two workers take **{bound:.2f} times** that.",
     ]
 
 
