@@ -29,8 +29,10 @@ const MOST_WASTE: usize = 2 * CORES;
 /// video, in this order. While the source is coming each core may have a head start of one part.
 const STEPS: &[&[(&str, usize)]] = &[
     &[("folder-made", 0), ("mark-before-rename", 0), ("mark-saved", 0), ("piece-written", 0), ("pointer-stored", 0)],
-    &[("piece-written:6", CORES), ("source-renamed", CORES), ("renamed/master.m3u8", 0)],
-    &[("source-before-rename", CORES), ("fetched", CORES), ("publish-noted", 0)],
+    &[("piece-written:6", CORES), ("source-renamed", CORES)],
+    &[("source-before-rename", CORES), ("fetched", CORES)],
+    &[("renamed/master.m3u8", 0)],
+    &[("publish-noted", 0)],
     &[("chunk-started", MOST_WASTE), ("chunk-encoded:3", MOST_WASTE), ("half-written/00003.ts", MOST_WASTE)],
     &[("chunk-noted", MOST_WASTE), ("unsynced/00004.ts", MOST_WASTE), ("renamed/00005.ts", MOST_WASTE)],
     &[("segment-stored:7", MOST_WASTE), ("chunk-stored:4", MOST_WASTE)],
