@@ -142,6 +142,7 @@ async fn fit(config: &Config, order: &Order, state: &Path, share: Share) -> Resu
 #[derive(Clone)]
 pub(super) struct Moving {
     room: Lane<Rank>,
+    passing: Lane<Rank>,
     disk_room: Lane<Rank>,
     cpu: Lane<Rank>,
 }
@@ -151,6 +152,7 @@ impl Moving {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             room: Lane::new(super::migrate::ROOM),
+            passing: Lane::new(super::migrate::PASSING),
             disk_room: Lane::new(config.scratch.limit.get()),
             cpu: Lane::new(config.lanes.threads.get()),
         }
@@ -185,7 +187,8 @@ async fn copy(config: &Config, order: &Order, folder: &Path, moving: &Moving) ->
     let mut context = context(config, &request, folder, (&order.stop, &order.cancel)).await?;
     context.scratch = folder.join("scratch");
     context.keys = job.options.contains_key("keys").then(|| job.texts("keys"));
-    (context.room, context.disk_room) = (moving.room.clone(), moving.disk_room.clone());
+    (context.room, context.passing) = (moving.room.clone(), moving.passing.clone());
+    context.disk_room = moving.disk_room.clone();
     context.cpu = moving.cpu.clone();
     let (troubles, life) = (Mutex::new(Troubles::default()), Life::new(order));
     let listener = |moved: crate::job::migrate::Moved| {

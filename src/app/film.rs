@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
 
 use super::keys::MASTER_KEY_VARIABLE;
@@ -21,6 +20,7 @@ use crate::job::guest::{Guest, Known, Shelf};
 use crate::job::{Context, Report};
 use crate::model::failure::Failure;
 use crate::model::job::{Job, MOST_LABELS, OWN_LABEL, Task};
+use crate::model::sha256::Sha256;
 use crate::plan::generation;
 use crate::plan::settings::HlsSettings;
 use crate::queue::{Queue, QueueError, State};

@@ -25,8 +25,11 @@ use crate::storage::folder::is_leftover;
 use crate::storage::store::Store;
 use crate::tool::find;
 
-/// Bytes of objects that are held in memory while they are on their way.
-pub(super) const ROOM: u64 = 192 << 20;
+/// Bytes of small objects that are held in memory while they are on their way.
+pub(super) const ROOM: u64 = 64 << 20;
+
+/// Large objects that pass through at once. Each has some parts in memory: by default five of 8 MiB.
+pub(super) const PASSING: u64 = 4;
 
 /// How often the bytes that passed are told.
 pub(super) const TICK: Duration = Duration::from_millis(250);
@@ -128,6 +131,7 @@ pub(super) async fn context(
         transfers: count(config.migrate.transfers),
         threads: count(threads),
         room: Lane::new(ROOM),
+        passing: Lane::new(PASSING),
         disk_room: Lane::new(config.scratch.limit.get()),
         cpu: Lane::new(threads),
         pace: Arc::new(Pace::new(config.migrate.bandwidth)),

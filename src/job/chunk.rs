@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
-use sha2::{Digest as _, Sha256};
 
 use crate::format::aes128;
 use crate::model::event::{Stage, What};
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::Rank;
+use crate::model::sha256::Sha256;
 use crate::pipeline::lane::Permit;
 use crate::plan::audio::AudioRendition;
 use crate::plan::encode;

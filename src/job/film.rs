@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::watch;
 
@@ -22,6 +21,7 @@ use crate::model::event::What;
 use crate::model::failure::{Class, Failure};
 use crate::model::item::Item;
 use crate::model::media::Media;
+use crate::model::sha256::Sha256;
 use crate::plan::copy::Top;
 use crate::plan::hls::{HlsPlan, clock};
 use crate::scratch::journal;

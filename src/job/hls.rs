@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::stream::StreamExt as _;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::{SetOnce, mpsc, watch};
 
 use crate::format::keys::KeyRing;
@@ -13,6 +12,7 @@ use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::{self, Item, Locator};
 use crate::model::media::{Chapter, Media};
+use crate::model::sha256::Sha256;
 use crate::plan::chapter;
 use crate::plan::generation::{self, Origin};
 use crate::plan::hls::{HlsPlan, plan};

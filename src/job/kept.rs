@@ -6,11 +6,10 @@
 
 use std::path::PathBuf;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::model::item::Rank;
+use crate::model::sha256::Sha256;
 use crate::pipeline::lane::Permit;
 use crate::plan::generation;
 use crate::scratch::file::{self, Privacy};

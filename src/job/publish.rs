@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::format::playlist_write::{self, Bandwidth, I_FRAMES, Key, Segment, Text, Track, Variant};
 use crate::model::failure::Failure;
 use crate::model::fault;
+use crate::model::sha256::Sha256;
 use crate::plan::audio::AudioRendition;
 use crate::plan::settings::Method;
 use crate::plan::{generation, ladder};

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::format::aes128;
 use crate::format::keys::KeyRing;
 use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::item::Rank;
+use crate::model::sha256::Sha256;
 use crate::plan::generation::Origin;
 use crate::plan::hls::HlsPlan;
 use crate::plan::ladder::Size;

@@ -1,6 +1,6 @@
 //! Names at the destination: ids of items and of generations.
 
-use sha2::{Digest, Sha256};
+use super::sha256::Sha256;
 
 /// The longest id, in bytes.
 pub const LONGEST: usize = 96;

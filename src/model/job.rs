@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::failure::Failure;
 use super::id;
+use super::sha256::Sha256;
 
 /// The largest job, in bytes.
 pub const LONGEST: usize = 64 * 1024;

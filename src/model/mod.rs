@@ -10,3 +10,4 @@ pub mod job;
 pub mod media;
 pub mod rational;
 pub mod secret;
+pub mod sha256;

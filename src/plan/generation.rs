@@ -1,9 +1,8 @@
 //! The name of a generation: the same source, plan and tools give the same
 //! name, so that every attempt writes the same objects.
 
-use sha2::{Digest, Sha256};
-
 use crate::model::secret::Secret;
+use crate::model::sha256::Sha256;
 use crate::plan::language::Wanted;
 use crate::plan::settings::{Codec, Container, HlsSettings, Method};
 
@@ -102,7 +101,8 @@ pub fn name(origin: &Origin<'_>, settings: &HlsSettings) -> String {
 
 /// Tells two master keys apart without telling anything of either.
 pub(super) fn fingerprint(key: &Secret) -> String {
-    let mut hash = Sha256::new_with_prefix(b"forebay key fingerprint\n");
+    let mut hash = Sha256::new();
+    hash.update("forebay key fingerprint\n");
     hash.update(key.expose());
     hex::encode(&hash.finalize()[..8])
 }

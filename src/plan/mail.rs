@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sha2::{Digest as _, Sha256};
+use crate::model::sha256::Sha256;
 
 /// Room for headers, the text and the borders between parts.
 const ENVELOPE: u64 = 4096;

@@ -4,8 +4,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use sha2::{Digest as _, Sha256};
-
+use crate::model::sha256::Sha256;
 use crate::plan::encode::{file, words};
 
 /// What pictures are written as, where they are written anew.

@@ -3,8 +3,7 @@
 
 use std::fmt::Write as _;
 
-use sha2::{Digest as _, Sha256};
-
+use crate::model::sha256::Sha256;
 use crate::plan::audio::AudioRendition;
 use crate::plan::generation::{FORMAT, Origin, fingerprint};
 use crate::plan::hls::HlsPlan;

@@ -6,10 +6,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 
 use crate::model::item::{Item, Locator};
 use crate::model::media::{Media, Text};
+use crate::model::sha256::Sha256;
 use crate::plan::language::Wanted;
 use crate::plan::sidecar::{self, Format};
 

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::fs::OFlags;
-use sha2::{Digest as _, Sha256};
 
 use crate::model::event::What;
 use crate::model::failure::Failure;
+use crate::model::sha256::Sha256;
 
 use super::hash::{self, blocking};
 use super::room::Room;

@@ -7,9 +7,8 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::model::failure::Failure;
+use crate::model::sha256::Sha256;
 
 /// Bytes hashed before anybody looks whether to stop.
 pub(super) const STEP: u64 = 8 * 1024 * 1024;

@@ -4,11 +4,11 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use percent_encoding::percent_decode_str;
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::model::id;
 use crate::model::item::{self, Locator};
+use crate::model::sha256::Sha256;
 
 /// File name extensions of media that may hold a picture, in lower case.
 const MEDIA: &[&str] = &[

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::FallocateFlags;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::model::event::What;
 use crate::model::failure::Failure;
 use crate::model::fault;
+use crate::model::sha256::Sha256;
 
 use super::body::Body;
 use super::hash::{self, blocking, blocking_or, writing};

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::model::failure::Class;
+use crate::model::sha256::Sha256;
 use crate::plan::language::Wanted as Languages;
 
 use super::*;

@@ -27,6 +27,8 @@ pub mod store;
 mod address;
 #[cfg(feature = "stores")]
 mod az;
+#[cfg(feature = "stores")]
+mod digest;
 mod mount;
 #[cfg(feature = "stores")]
 mod s3;

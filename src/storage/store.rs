@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
 use super::body::Body;
 use super::error::{Kind, StorageError};
@@ -90,7 +90,7 @@ impl Store {
 
     async fn load_once(&self, key: &str, limit: u64) -> Result<Option<(Stat, Bytes)>, StorageError> {
         let Some(Reading { stat, mut stream }) = self.storage().read(key, WHOLE, None).await? else { return Ok(None) };
-        let mut bytes = BytesMut::new();
+        let mut bytes = BytesMut::with_capacity(usize::try_from(stat.bytes.min(limit)).unwrap_or_default());
         while let Some(piece) = stream.try_next().await? {
             if (bytes.len() + piece.len()) as u64 > limit {
                 let what = format!("`{}` is larger than {limit} bytes", self.address(key));
@@ -164,7 +164,7 @@ impl Store {
             Large::Parts(parts) => parts,
         };
         if bytes <= self.inner.settings.part_bytes {
-            let mut whole = BytesMut::new();
+            let mut whole = BytesMut::with_capacity(usize::try_from(bytes).unwrap_or_default());
             let mut stream = body.open().await?;
             while let Some(piece) = stream.try_next().await? {
                 whole.extend_from_slice(&piece);
@@ -191,15 +191,26 @@ impl Store {
     ) -> Result<Vec<Part>, StorageError> {
         let (bytes, rules, settings) = (body.bytes(), parts.rules(), self.inner.settings);
         let part_bytes = settings.part_bytes.max(rules.least).max(bytes.div_ceil(rules.count));
-        let pieces = Pieces { stream: body.open().await?, rest: Bytes::new(), part_bytes, number: 0 };
-        let sent = stream::try_unfold(pieces, Pieces::next)
-            .map_ok(|(number, piece)| async move {
-                let send = || parts.part(upload, number, piece.clone());
-                self.inner.patience.ask(send).await
-            })
-            .try_buffered(settings.parts_at_once.max(1))
-            .try_collect::<Vec<_>>()
-            .await?;
+        let mut pieces = Pieces { stream: body.open().await?, rest: Bytes::new(), part_bytes, number: 0 };
+        // While parts are on their way the next one is read, so that the line never waits for it.
+        let (hand, mut next) = mpsc::channel(1);
+        let read = async move {
+            while let Ok(slot) = hand.reserve().await
+                && let Some(piece) = pieces.next().await?
+            {
+                slot.send(piece);
+            }
+            Ok(())
+        };
+        let send = async |(number, piece): (u32, Bytes)| {
+            self.inner.patience.ask(|| parts.part(upload, number, piece.clone())).await
+        };
+        let sending = stream::poll_fn(|context| next.poll_recv(context))
+            .map(|piece| Ok(send(piece)))
+            .try_buffer_unordered(settings.parts_at_once.max(1))
+            .try_collect::<Vec<_>>();
+        let ((), mut sent) = tokio::try_join!(read, sending)?;
+        sent.sort_unstable_by_key(|part| part.number);
         super::right_length(&self.address(&upload.key), sent.iter().map(|part| part.bytes).sum(), bytes)?;
         Ok(sent)
     }
@@ -398,7 +409,7 @@ struct Pieces {
 }
 
 impl Pieces {
-    async fn next(mut self) -> Result<Option<((u32, Bytes), Self)>, StorageError> {
+    async fn next(&mut self) -> Result<Option<(u32, Bytes)>, StorageError> {
         let wanted = usize::try_from(self.part_bytes).unwrap_or(usize::MAX);
         let mut part = BytesMut::with_capacity(wanted);
         part.extend_from_slice(&self.rest.split_to(self.rest.len().min(wanted)));
@@ -412,6 +423,6 @@ impl Pieces {
         }
         let number = self.number;
         self.number += 1;
-        Ok(Some(((number, part.freeze()), self)))
+        Ok(Some((number, part.freeze())))
     }
 }

@@ -3,13 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use subtle::ConstantTimeEq as _;
 
 use super::store::{Store, failure, random};
 use crate::model::failure::Failure;
 use crate::model::id;
+use crate::model::sha256::Sha256;
 
 /// What a token begins with, so that people and scanners know one.
 const PREFIX: &str = "fby_";

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 
 use crate::model::event::What;
+use crate::model::sha256::Sha256;
 
 /// Spans of one job that are open at the same time.
 const MOST_OPEN: usize = 10_000;

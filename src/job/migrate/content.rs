@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures_util::stream::{StreamExt as _, TryStreamExt as _};
-use md5::Md5;
-use sha2::{Digest as _, Sha256};
+use md5::{Digest as _, Md5};
 
 use super::Context;
 use crate::model::failure::Failure;
+use crate::model::sha256::Sha256;
 use crate::scratch::file::{Draft, Existing, Privacy, make_folder};
 use crate::storage::body::{Body, ObjectBody};
 use crate::storage::error::{Kind, StorageError};

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::TryStreamExt as _;
-use sha2::{Digest as _, Sha256};
 
 use super::content::{self, Digests, ScratchFile, Watched};
 use super::facts;
@@ -13,6 +12,7 @@ use crate::catalog::{Facts, Row};
 use crate::format::sniff;
 use crate::model::failure::Failure;
 use crate::model::fault;
+use crate::model::sha256::Sha256;
 use crate::pipeline::Rank;
 use crate::pipeline::lane::Permit;
 use crate::plan::migrate::Sign;
@@ -130,7 +130,7 @@ pub(super) async fn read(mut copy: Copy, context: &Context) -> Result<Copy, Fail
         copy.facts = facts::of_media(file.path(), context).await;
         (copy.content, copy.digests) = (Content::File(file), Some(digests));
     } else {
-        copy.room = Some(context.room.acquire(Rank::default(), context.room.capacity() / 4).await);
+        copy.room = Some(context.passing.acquire(Rank::default(), 1).await);
         copy.facts = facts::of_head(head, copy.media_type).await;
     }
     Ok(copy)
@@ -259,7 +259,11 @@ pub(super) async fn sha256_of(key: &str, context: &Context) -> Result<String, Fa
     let reading = context.destination.read(key, WHOLE, None).await?.ok_or_else(|| vanished(key))?;
     let mut stream = reading.stream;
     while let Some(piece) = stream.try_next().await? {
-        digest = content::computed(move || digest.chain_update(&piece)).await?;
+        let add = move || {
+            digest.update(piece);
+            digest
+        };
+        digest = content::computed(add).await?;
     }
     Ok(hex::encode(digest.finalize()))
 }

@@ -45,8 +45,10 @@ pub struct Context {
     pub transfers: usize,
     /// Threads that compute.
     pub threads: usize,
-    /// Bytes of objects that are held in memory.
+    /// Bytes of small objects that are held in memory.
     pub room: Lane<Rank>,
+    /// Large objects that pass through at once.
+    pub passing: Lane<Rank>,
     /// Bytes of media that lie in scratch.
     pub disk_room: Lane<Rank>,
     /// Processes of ffprobe.

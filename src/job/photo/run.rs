@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Mutex;
 
 use super::input::Input;
@@ -15,6 +14,7 @@ use super::{Context, Listener, Said, Summary};
 use crate::model::failure::{Class, Failure};
 use crate::model::fault;
 use crate::model::item::Rank;
+use crate::model::sha256::Sha256;
 use crate::pipeline::Pipeline;
 use crate::pipeline::error::{Cause, Result};
 use crate::pipeline::lane::Permit;

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::format::playlist::attribute::short;
 use crate::format::playlist::master::Master;
 use crate::format::playlist::media::Media;
 use crate::format::playlist::{Kind, Playlist, read};
+use crate::model::sha256::Sha256;
 
 use super::address::{Address, is_encoded};
 use super::fetch::{Fetch, PLAYLIST};

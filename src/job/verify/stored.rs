@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use futures_util::TryStreamExt as _;
-use sha2::{Digest as _, Sha256};
 
 use crate::model::failure::Failure;
+use crate::model::sha256::Sha256;
 use crate::storage::error::{Kind, StorageError};
 use crate::storage::store::Store;
 use crate::storage::{Reading, WHOLE};

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use lapin::options::BasicAckOptions;
-use sha2::{Digest as _, Sha256};
 
 use super::super::{clock, label_key, new_id};
 use super::event::{Change, Place};
@@ -12,6 +11,7 @@ use super::ledger::DAY;
 use super::link::{Live, Shared};
 use super::queues::INBOX;
 use crate::model::job::{ATTEMPTS, Job, LONGEST};
+use crate::model::sha256::Sha256;
 
 /// Jobs that are moved together.
 const TOGETHER: u16 = 50;

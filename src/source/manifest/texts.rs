@@ -4,11 +4,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest as _, Sha256};
-
 use crate::format::webvtt::{self, Cue, WRAP};
 use crate::model::failure::{Class, Failure};
 use crate::model::media::{Place, Text};
+use crate::model::sha256::Sha256;
 use crate::plan::sidecar::Format;
 
 use super::super::beside::{self, Beside, Sidecar};

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use sha2::{Digest as _, Sha256};
-
 use crate::format::playlist::media;
 use crate::model::failure::Failure;
+use crate::model::sha256::Sha256;
 
 use super::place::Place;
 use super::texts::Words;

@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use md5::{Digest as _, Md5};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response, StatusCode};
 
 use self::client::Client;
+use super::digest;
 use super::error::{Kind, StorageError};
 use super::open::WireSettings;
 use super::options::Fields;
@@ -170,7 +170,7 @@ impl Storage for Az {
     }
 
     async fn write(&self, key: &str, bytes: Bytes, about: &About, when: When<'_>) -> Result<Written, StorageError> {
-        let digest = Md5::digest(&bytes);
+        let digest = digest::md5(&bytes).await;
         let request = self.client.request(Method::PUT, key, &[])?.header("x-ms-blob-type", "BlockBlob");
         let request = on(with_about(request, about), when);
         let request = request.header("content-md5", &STANDARD.encode(digest)).bytes(bytes);
@@ -217,7 +217,7 @@ impl Parts for Az {
     }
 
     async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Part, StorageError> {
-        let (count, digest, name) = (bytes.len() as u64, Md5::digest(&bytes), block(upload, number));
+        let (count, digest, name) = (bytes.len() as u64, digest::md5(&bytes).await, block(upload, number));
         let query = [("comp", "block"), ("blockid", name.as_str())];
         let request = self.client.request(Method::PUT, &upload.key, &query)?;
         let request = request.header("content-md5", &STANDARD.encode(digest)).bytes(bytes);

@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use md5::{Digest as _, Md5};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 
 use self::answer::{Begun, Listing, Uploads};
 use self::client::Client;
+use super::digest;
 use super::error::{Kind, StorageError};
 use super::open::WireSettings;
 use super::options::Fields;
@@ -130,7 +130,7 @@ impl Storage for S3 {
     }
 
     async fn write(&self, key: &str, bytes: Bytes, about: &About, when: When<'_>) -> Result<Written, StorageError> {
-        let digest = Md5::digest(&bytes);
+        let digest = digest::md5(&bytes).await;
         let request = self.client.request(Method::PUT, key, &[])?;
         let request = self.on(self.client.with_about(request, about), when);
         let request = request.header("content-md5", &STANDARD.encode(digest)).bytes(bytes);
@@ -196,7 +196,7 @@ impl Parts for S3 {
     }
 
     async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Part, StorageError> {
-        let (count, digest) = (bytes.len() as u64, Md5::digest(&bytes));
+        let (count, digest) = (bytes.len() as u64, digest::md5(&bytes).await);
         let place = (number + 1).to_string();
         let query = [("partNumber", place.as_str()), ("uploadId", upload.id.as_str())];
         let request = self.client.request(Method::PUT, &upload.key, &query)?;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use md5::{Digest as _, Md5};
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use super::super::digest;
 use super::super::error::{Kind, StorageError};
 use super::super::wire;
 use super::super::{About, Part, PartRules, Parts, Storage as _, Upload, Written};
@@ -116,7 +116,7 @@ impl Parts for Swift {
     }
 
     async fn part(&self, upload: &Upload, number: u32, bytes: Bytes) -> Result<Part, StorageError> {
-        let (count, tag) = (bytes.len() as u64, hex::encode(Md5::digest(&bytes)));
+        let (count, tag) = (bytes.len() as u64, hex::encode(digest::md5(&bytes).await));
         let mut ask = self.segment(Method::PUT, &format!("{}{number:08}", self.folder(upload)?));
         ask.request = ask.request.header("etag", &tag).bytes(bytes);
         let response = self.client.send(ask).await?;

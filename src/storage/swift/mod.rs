@@ -12,12 +12,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
-use md5::{Digest as _, Md5};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use self::client::{Client, META};
+use super::digest;
 use super::error::{Kind, StorageError};
 use super::open::WireSettings;
 use super::options::Fields;
@@ -132,7 +132,7 @@ impl Storage for Swift {
     }
 
     async fn write(&self, key: &str, bytes: Bytes, about: &About, when: When<'_>) -> Result<Written, StorageError> {
-        let digest = hex::encode(Md5::digest(&bytes));
+        let digest = hex::encode(digest::md5(&bytes).await);
         let mut ask = self.client.object(Method::PUT, key)?;
         ask.request = wire::with_about(ask.request, about, META).header("etag", &digest).bytes(bytes);
         ask.request = match when {
