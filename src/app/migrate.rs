@@ -26,7 +26,7 @@ use crate::storage::store::Store;
 use crate::tool::find;
 
 /// Bytes of small objects that are held in memory while they are on their way.
-pub(super) const ROOM: u64 = 64 << 20;
+pub(super) const ROOM: u64 = 128 << 20;
 
 /// Large objects that pass through at once. Each has some parts in memory: by default five of 8 MiB.
 pub(super) const PASSING: u64 = 4;

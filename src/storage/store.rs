@@ -54,6 +54,11 @@ impl Store {
         self.inner.storage.as_ref()
     }
 
+    /// Bytes up to which an object is stored in one piece.
+    pub fn part_bytes(&self) -> u64 {
+        self.inner.settings.part_bytes
+    }
+
     /// The address of a key, for people.
     pub fn address(&self, key: &str) -> String {
         self.storage().address(key)

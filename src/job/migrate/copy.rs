@@ -20,8 +20,8 @@ use crate::storage::body::{FileBody, ObjectBody};
 use crate::storage::error::{Kind, StorageError};
 use crate::storage::{About, Stat, WHOLE};
 
-/// Objects up to this size are held in memory.
-const SMALL: u64 = 4 << 20;
+/// Objects up to this size are held in memory, if the destination takes them in one piece.
+const SMALL: u64 = 8 << 20;
 
 /// Times an object is copied anew because it changed meanwhile.
 const CHANGES: u32 = 3;
@@ -115,7 +115,8 @@ impl Copy {
 
 /// Brings the object's bytes here if they are few, or if ffprobe has to look at them.
 pub(super) async fn read(mut copy: Copy, context: &Context) -> Result<Copy, Failure> {
-    if copy.stat.bytes <= SMALL && read_small(&mut copy, context).await? {
+    let small = SMALL.min(context.destination.part_bytes());
+    if copy.stat.bytes <= small && read_small(&mut copy, small, context).await? {
         return Ok(copy);
     }
     let key = copy.stat.key.clone();
@@ -137,11 +138,13 @@ pub(super) async fn read(mut copy: Copy, context: &Context) -> Result<Copy, Fail
 }
 
 /// Brings the object here whole. Tells whether it did: an object may have more bytes than a list says.
-async fn read_small(copy: &mut Copy, context: &Context) -> Result<bool, Failure> {
+async fn read_small(copy: &mut Copy, most: u64, context: &Context) -> Result<bool, Failure> {
     let key = copy.stat.key.clone();
-    copy.room = Some(context.room.acquire(Rank::default(), copy.stat.bytes.max(1)).await);
+    // No more objects wait in memory than keep all transfers busy on both sides.
+    let share = context.room.capacity() / (2 * context.transfers as u64).max(1);
+    copy.room = Some(context.room.acquire(Rank::default(), copy.stat.bytes.max(share)).await);
     context.pace.wait(copy.stat.bytes).await;
-    let (stat, bytes) = match context.source.load_version(&key, SMALL).await {
+    let (stat, bytes) = match context.source.load_version(&key, most).await {
         Err(error) if error.kind == Kind::TooLarge => {
             copy.room = None;
             return Ok(false);
