@@ -26,8 +26,9 @@ demo: build ## make a real, encrypted package from real videos over HTTP, and ch
 demo-play: ## serve what the demo made, to watch it
 	@scripts/demo.sh --play
 
+# Many tests wait for brokers, leases and slow servers: three for two cores keep these busy.
 test: setup-test web ## every test: unit, whole program, faults, browser
-	cargo test --locked --features faults
+	RUST_TEST_THREADS=$${RUST_TEST_THREADS:-$$(( $$(nproc) * 3 / 2 ))} cargo test --locked --features faults
 
 test-browser: setup-test web ## only what runs in a real browser
 	cargo test --locked --features faults --test it -- browser:: web_page::

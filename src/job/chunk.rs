@@ -116,6 +116,7 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
     if let Some(made) = work.target.get().and_then(|target| target.made.get(&part.name())) {
         return Ok(Made::Stored(made.clone()));
     }
+    let blind = work.target.get().is_none();
     let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
     let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
     let taken = reuse::take(work, part, rank).await?;
@@ -126,7 +127,13 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
         return note(work, part, pictures::make(work, rank).await?).await;
     }
     let what = (part, &taken.missing[..]);
-    let begun = match begin(work, what, rank).await? {
+    let begun = begin(work, what, rank).await?;
+    // While this waited the source became whole, and with that it is known what there is already.
+    if blind && work.target.get().is_some() {
+        drop(begun);
+        return Box::pin(make(work, part)).await;
+    }
+    let begun = match begun {
         Begun::Here(permit, whole) => (permit, whole),
         Begun::Left(number) => return Ok(Made::Left(number)),
     };

@@ -1,5 +1,6 @@
 //! Why ffprobe turned a file away, in words for a person.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 
 use tokio::io::AsyncReadExt as _;
@@ -16,6 +17,10 @@ pub(super) const DRESSED: &str =
 pub(super) async fn refused(ended: &Ended, path: &Path, pixels: u64) -> Failure {
     if let Some(size) = oversize(&ended.last_lines, pixels) {
         return hls::too_large(size, pixels);
+    }
+    // One that is killed, or falls over, says nothing of the file.
+    if let Some(signal) = ended.status.signal() {
+        return Failure::temporary(format!("ffprobe was killed by signal {signal}"));
     }
     let said = ended.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
     let reason = said.rsplit(": ").next().unwrap_or(&said).to_string();

@@ -1,6 +1,8 @@
 //! ffmpeg and yt-dlp that die, hang, lie or shout: what can be mended by another
 //! try is, the rest is one clear line, and nothing half-made is published.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -54,6 +56,19 @@ fn an_encoder_that_always_dies() {
 #[test]
 fn an_encoder_that_always_hangs() {
     check_fails("hang", 800, "showed no progress for");
+}
+
+#[test]
+fn a_probe_that_dies_says_nothing_of_the_file() {
+    let mut bench = Bench::new();
+    let probe = bench.sandbox.write("fake/ffprobe", "#!/bin/sh\nkill -SEGV $$\n");
+    fs::set_permissions(&probe, fs::Permissions::from_mode(0o755)).unwrap();
+    bench.sandbox.set("FOREBAY_TOOLS__FFPROBE", &probe);
+    let run = bench.run().expect(1);
+    assert!(run.stderr.contains("ffprobe was killed by signal 11") && !run.stderr.contains("file"), "{}", run.stderr);
+    bench.sandbox.unset("FOREBAY_TOOLS__FFPROBE");
+    bench.run().expect(0);
+    bench.package(&[]).unwrap();
 }
 
 #[test]

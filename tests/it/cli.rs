@@ -14,7 +14,7 @@ use crate::support::{media, watch};
 const MOST_MEMORY_KB: u64 = 24 * 1024;
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     sandbox.config(IMPATIENT);
     sandbox
 }

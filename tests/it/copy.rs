@@ -23,7 +23,7 @@ tiny = [
 const COPY: [(&str, &str); 1] = [("FOREBAY_HLS__COPY", "true")];
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     sandbox.config(CONFIG);
     sandbox
 }

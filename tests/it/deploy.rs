@@ -40,7 +40,7 @@ fn figures(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn alerts_and_the_dashboard_ask_for_figures_that_there_are() {
-    let site = Site::start(Sandbox::new(), &[]).with_token("prometheus", "read");
+    let site = Site::start(Sandbox::with_system_tools(), &[]).with_token("prometheus", "read");
     // A worker tells of its lanes when it has looked at them for the first time.
     let metrics = wait("the worker's figures", || {
         let metrics = site.ask("GET", "/metrics", b"").expect(200).text();
@@ -64,7 +64,7 @@ fn alerts_and_the_dashboard_ask_for_figures_that_there_are() {
 
 #[test]
 fn units_are_as_systemd_wants_them() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     for unit in ["config/deploy/forebay.service", "examples/forebay-worker.service"] {
         let name = Path::new(unit).file_name().unwrap().to_str().unwrap();
         let here = text(unit).replace("/usr/local/bin/forebay", env!("CARGO_BIN_EXE_forebay"));
@@ -146,7 +146,7 @@ impl Front {
 
 #[test]
 fn behind_nginx_uploads_and_events_pass_and_figures_do_not() {
-    let (sandbox, behind) = (Sandbox::new(), free_port());
+    let (sandbox, behind) = (Sandbox::with_system_tools(), free_port());
     let public = ["--public-url", "https://video.example.org", "--state", "state", "--no-worker", "--listen"];
     let token = sandbox.forebay(["token", "add", "ann", "--scope", "admin", "--state", "state"]).expect(0).stdout;
     let token = format!("Authorization: Bearer {}", token.trim());

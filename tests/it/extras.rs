@@ -58,7 +58,7 @@ fn is_like(found: [u8; 3], wanted: [u8; 3]) -> bool {
 
 #[test]
 fn playlists_of_key_frames_lead_to_one_picture_each() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     for (name, options) in [("ts", &[][..]), ("fmp4", &["--container", "fmp4"])] {
         let (master, _) = package(&sandbox, name, &[options, &["--i-frames"]].concat());
         let text = fs::read_to_string(&master).unwrap();
@@ -91,7 +91,7 @@ fn playlists_of_key_frames_lead_to_one_picture_each() {
 
 #[test]
 fn poster_and_storyboard_show_the_video() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let (master, _) = package(&sandbox, "out", &["--poster", "--storyboard"]);
     let folder = generation(&master);
     let size = ["-v", "error", "-show_entries", "stream=width,height", "-of", "csv=p=0"];
@@ -120,7 +120,7 @@ fn poster_and_storyboard_show_the_video() {
 /// A picture of another shape keeps it in the storyboard too, between black bars, and no sheet is begun anew for it.
 #[test]
 fn a_storyboard_keeps_the_shape_of_what_changes_it() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let part = |colour: &str, size: &str, after: &str| {
         let picture = format!("color={colour}:size={size}:rate=25:duration=4");
         let codecs = "-c:v libx264 -preset ultrafast -g 25 -pix_fmt yuv420p -output_ts_offset";
@@ -152,7 +152,7 @@ fn loudness(playlist: &Path) -> f64 {
 
 #[test]
 fn sound_gets_the_loudness_that_was_asked_for() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let of = |name: &str, options: &[&str]| {
         let (master, said) = package(&sandbox, name, options);
         (loudness(&generation(&master).join("audio-und/index.m3u8")), said)
@@ -214,7 +214,7 @@ fn check_chapters(master: &Path) {
 
 #[test]
 fn chapters_of_the_source_are_those_of_the_package() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     for (ending, rest) in [("mp4", &[][..]), ("mkv", &["-an"]), ("m4a", &["-vn"])] {
         let source = with_chapters(&sandbox, ending, rest);
         let arguments =
@@ -236,7 +236,7 @@ fn chapters_of_the_source_are_those_of_the_package() {
 #[test]
 fn titles_of_chapters_that_come_last_are_waited_for() {
     // Six megabytes, so that there is a head start; the titles lie among the pictures and at the end.
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let film = with_chapters(
         &sandbox,
         "mp4",

@@ -74,7 +74,7 @@ fn package(sandbox: &Sandbox, film: &Path, to: &str, options: &[&str]) -> (PathB
 
 #[test]
 fn hdr10_is_kept_in_hevc_and_av1_with_sdr_beside_it() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let film = film("smpte2084", TOLD);
     let options = ["--codec", "h264,hevc,av1", "--dash", "--i-frames"];
     let (master, text) = package(&sandbox, &film, "out", &options);
@@ -111,7 +111,7 @@ fn hdr10_is_kept_in_hevc_and_av1_with_sdr_beside_it() {
 
 #[test]
 fn hlg_is_kept_and_one_codec_alone_makes_both_ranges() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let film = film("arib-std-b67", "");
     let (master, text) = package(&sandbox, &film, "out", &["--codec", "hevc"]);
     let names: Vec<String> = watch::playlists(&master).into_iter().map(|(name, _)| name).collect();

@@ -170,8 +170,8 @@ fn a_killed_run_goes_on_and_no_row_is_ahead_of_its_object() {
 #[test]
 fn a_source_that_changes_in_mid_copy_arrives_as_it_is_at_the_end() {
     let sandbox = Sandbox::new();
-    sandbox.write("from/large.bin", vec![1; 6_000_000]);
-    let mut run = sandbox.start(MIGRATE.iter().chain(&["--bandwidth", "3MB"]));
+    sandbox.write("from/large.bin", vec![1; 9_000_000]);
+    let mut run = sandbox.start(MIGRATE.iter().chain(&["--bandwidth", "4MB"]));
     let begun = Instant::now();
     // The probe of the destination has a few bytes.
     let is_copy = |entry: fs::DirEntry| entry.metadata().is_ok_and(|metadata| metadata.len() > 1000);
@@ -179,7 +179,7 @@ fn a_source_that_changes_in_mid_copy_arrives_as_it_is_at_the_end() {
         assert!(run.ended().is_none() && begun.elapsed() < Duration::from_secs(30), "the copy does not begin");
         std::thread::sleep(Duration::from_millis(5));
     }
-    sandbox.write("from/large.bin", vec![2; 6_000_001]);
+    sandbox.write("from/large.bin", vec![2; 9_000_001]);
     run.wait().expect(0);
     all_is_there(&sandbox);
     assert!(begun.elapsed() > Duration::from_secs(2), "the limit of bandwidth is kept");

@@ -133,7 +133,7 @@ fn key_of(sandbox: &Sandbox) -> String {
 
 #[test]
 fn containers_and_encryption_change_nothing_of_what_is_seen_and_when() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let plain_ts = package(&sandbox, "ts", &[]);
     let plain = package(&sandbox, "plain", &["--container", "fmp4", "--dash"]);
     let whole = package(&sandbox, "whole", &[&["--container", "fmp4", "--encrypt", "aes-128"], &SEALED[..]].concat());
@@ -190,7 +190,7 @@ fn sealed_ranges(bytes: &[u8]) -> Vec<Vec<(u32, u32)>> {
 
 #[test]
 fn samples_of_every_codec_are_encrypted_as_others_do_it() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let codecs = ["--container", "fmp4", "--dash", "--codec", "h264,hevc,av1"];
     let plain = package(&sandbox, "plain", &codecs);
     let sealed = package(&sandbox, "sealed", &[&codecs[..], &["--encrypt", "cbcs"], &SEALED].concat());
@@ -259,7 +259,7 @@ fn check_segments(fmp4: &Path, ts: &Path) {
 
 #[test]
 fn a_dash_manifest_leads_to_all_of_it_and_is_looked_after() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let master = package(&sandbox, "out", &["--container", "fmp4", "--dash"]);
     let manifest = master.with_file_name("manifest.mpd");
     let arguments =
@@ -290,7 +290,7 @@ fn a_dash_manifest_leads_to_all_of_it_and_is_looked_after() {
 
 #[test]
 fn every_codec_has_a_ladder_on_the_same_grid() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let master = package(&sandbox, "out", &["--container", "fmp4", "--dash", "--codec", "h264,hevc,av1"]);
     oracle::judge(&master).unwrap();
     let text = fs::read_to_string(&master).unwrap();
@@ -320,7 +320,7 @@ fn every_codec_has_a_ladder_on_the_same_grid() {
 
 #[test]
 fn what_does_not_fit_together_is_refused_with_the_way_out() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     for (options, way_out) in [
         (&["--dash"][..], "--container fmp4"),
         (&["--codec", "hevc"], "--container fmp4"),
@@ -337,7 +337,7 @@ fn what_does_not_fit_together_is_refused_with_the_way_out() {
 
 #[test]
 fn an_ffmpeg_without_the_encoder_is_told_before_any_work() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let script = "#!/bin/sh\ncase \"$*\" in *-encoders*) echo ' V....D libx264 x' ;; *) exec ffmpeg \"$@\" ;; esac\n";
     let poor = sandbox.write("poor-ffmpeg", script);
     fs::set_permissions(&poor, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
@@ -350,7 +350,7 @@ fn an_ffmpeg_without_the_encoder_is_told_before_any_work() {
 
 #[test]
 fn sound_alone_is_compared_with_its_source() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let beep = |seconds: u32, late: u32| {
         let sound = format!("aevalsrc=0.5*sin(2*PI*880*t)*gte(mod(t-{late}/10\\,2)\\,1.3):d={seconds}:s=44100");
         media::make("flac", &["-f", "lavfi", "-i", &sound])

@@ -16,7 +16,7 @@ const SECONDS: u32 = 15;
 const FRAMES: usize = 375;
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     sandbox.config(&IMPATIENT.replace("[hls]\n", "[hls]\nsegment = \"2s\"\n"));
     sandbox
 }

@@ -64,7 +64,7 @@ fn check_search(run: &Run, metric: &str) {
 
 #[test]
 fn the_wanted_similarity_comes_out_and_less_costs_less() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     sandbox.config("[rungs.240p]\nmax-bitrate = 8000\n");
     let film = film();
     let name = film.to_str().unwrap();
@@ -91,7 +91,7 @@ fn the_wanted_similarity_comes_out_and_less_costs_less() {
 
 #[test]
 fn a_cap_holds_whatever_quality_is_wanted() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let film = film();
     sandbox.config("[rungs.240p]\nmax-bitrate = 100\n");
     let run = sandbox.forebay(arguments(film.to_str().unwrap(), "out", &["--quality", "ssim=0.99"])).expect(0);
@@ -105,7 +105,7 @@ fn a_cap_holds_whatever_quality_is_wanted() {
 
 #[test]
 fn what_cannot_be_measured_or_meant_is_refused_before_any_work() {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let film = film();
     let name = film.to_str().unwrap();
     for (options, words) in [

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::stream::{StreamExt as _, TryStreamExt as _};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use md5::{Digest as _, Md5};
 
 use super::Context;
@@ -19,6 +20,9 @@ use crate::storage::{ByteStream, Stat, WHOLE};
 
 /// Bytes of a large object's head that are looked at: Exif stands there.
 pub(super) const HEAD: u64 = 256 << 10;
+
+/// Bytes that are digested at once: handing them to a thread and back has its price.
+const STEP: usize = 1 << 20;
 
 /// Digests of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +51,22 @@ impl Hashing {
         self.sha256.update(bytes);
         self.bytes += bytes.len() as u64;
         self
+    }
+
+    /// With more bytes, both digests at the same time.
+    async fn fed(self, bytes: Bytes) -> Result<Self, Failure> {
+        let Self { mut md5, mut sha256, bytes: before } = self;
+        let (passed, same) = (before + bytes.len() as u64, bytes.clone());
+        let one = computed(move || {
+            md5.update(&same);
+            md5
+        });
+        let other = computed(move || {
+            sha256.update(&bytes);
+            sha256
+        });
+        let (md5, sha256) = tokio::try_join!(one, other)?;
+        Ok(Self { md5, sha256, bytes: passed })
     }
 
     fn finished(self) -> Digests {
@@ -124,21 +144,51 @@ impl Body for Watched {
         let stream = self.body.open().await?;
         // Another try begins anew, and so do the digests.
         *self.hashing.lock().unwrap_or_else(PoisonError::into_inner) = Hashing::default();
-        let (hashing, pace) = (Arc::clone(&self.hashing), Arc::clone(&self.pace));
-        let watched = stream.and_then(move |piece| {
-            let (hashing, pace, bytes) = (Arc::clone(&hashing), Arc::clone(&pace), piece.clone());
+        let hashing = Arc::clone(&self.hashing);
+        let watched = gathered(paced(stream, &self.pace)).and_then(move |piece| {
+            let (hashing, bytes) = (Arc::clone(&hashing), piece.clone());
             async move {
-                pace.wait(bytes.len() as u64).await;
-                let hash = move || {
-                    let mut hashing = hashing.lock().unwrap_or_else(PoisonError::into_inner);
-                    *hashing = std::mem::take(&mut *hashing).with(&bytes);
-                };
-                let hashed = computed(hash).await;
-                hashed.map(|()| piece).map_err(|failure| StorageError::new(Kind::Source, failure.what))
+                let before = std::mem::take(&mut *hashing.lock().unwrap_or_else(PoisonError::into_inner));
+                let hashed = before.fed(bytes).await;
+                let after = hashed.map_err(|failure| StorageError::new(Kind::Source, failure.what))?;
+                *hashing.lock().unwrap_or_else(PoisonError::into_inner) = after;
+                Ok(piece)
             }
         });
         Ok(watched.boxed())
     }
+}
+
+/// The same bytes, not faster than they may come.
+fn paced(stream: ByteStream, pace: &Arc<Pace>) -> ByteStream {
+    let pace = Arc::clone(pace);
+    let paced = stream.and_then(move |piece| {
+        let pace = Arc::clone(&pace);
+        async move {
+            pace.wait(piece.len() as u64).await;
+            Ok(piece)
+        }
+    });
+    paced.boxed()
+}
+
+/// The same bytes in pieces of at least [`STEP`], but for the last.
+fn gathered(stream: ByteStream) -> ByteStream {
+    let gather = async |mut stream: ByteStream| {
+        let Some(first) = stream.try_next().await? else { return Ok(None) };
+        if first.len() >= STEP {
+            return Ok(Some((first, stream)));
+        }
+        let mut bytes = BytesMut::with_capacity(STEP + first.len());
+        bytes.extend_from_slice(&first);
+        while bytes.len() < STEP
+            && let Some(piece) = stream.try_next().await?
+        {
+            bytes.extend_from_slice(&piece);
+        }
+        Ok(Some((bytes.freeze(), stream)))
+    };
+    stream::try_unfold(stream, gather).boxed()
 }
 
 /// A file in scratch. Dropped, it is gone.
@@ -178,14 +228,12 @@ pub(super) async fn fetch(stat: &Stat, context: &Context) -> Result<(ScratchFile
     let mut draft = computed(begin).await?.map_err(failed)?;
     let gone = || Failure::temporary("is not there any more");
     let reading = context.source.read(&stat.key, WHOLE, stat.etag.as_deref()).await?.ok_or_else(gone)?;
-    let (mut stream, mut hashing) = (reading.stream, Hashing::default());
+    let (mut stream, mut hashing) = (gathered(paced(reading.stream, &context.pace)), Hashing::default());
     while let Some(piece) = stream.try_next().await? {
-        context.pace.wait(piece.len() as u64).await;
-        let write = move || {
-            draft.append(&piece)?;
-            Ok((draft, hashing.with(&piece)))
-        };
-        (draft, hashing) = computed(write).await?.map_err(failed)?;
+        let same = piece.clone();
+        let write = computed(move || draft.append(&same).map(|()| draft));
+        let (written, hashed) = tokio::try_join!(write, hashing.fed(piece))?;
+        (draft, hashing) = (written.map_err(failed)?, hashed);
     }
     computed(move || draft.finish(None, Existing::Replace)).await?.map_err(failed)?;
     let now = context.source.stat(&stat.key).await?.ok_or_else(gone)?;

@@ -94,7 +94,7 @@ fn every_kind_of_source_becomes_a_right_package_or_is_refused() {
     let only = std::env::var("CORPUS").unwrap_or_default();
     let wanted = |source: &&Source| only.is_empty() || only.split(',').any(|name| name == source.name);
     let sources: Vec<Source> = table.sources.iter().filter(wanted).cloned().collect();
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::with_system_tools();
     let folder = sandbox.path("sources");
     let make = |source: &Source| making::make(&folder, &source.name, &source.ending, &table.steps(source));
     let files: Vec<PathBuf> = at_once(&sources, make);

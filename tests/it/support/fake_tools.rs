@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use super::sandbox::Sandbox;
+use super::sandbox::{Sandbox, quick_tools};
 
 /// What every encode meets. `…-once` is for the first one alone.
 const FFMPEG: &str = r#"#!/bin/sh
@@ -38,10 +38,9 @@ esac
 exec "REAL" "$@"
 "#;
 
-/// An ffmpeg in one piece, where `scripts/setup.sh --test` got one: the tests that take it start thousands, and one
-/// with two hundred libraries beside it spends more on its start than on such short chunks.
+/// The quick ffmpeg, or the system's.
 fn real() -> PathBuf {
-    let quick = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/ffmpeg");
+    let quick = quick_tools().join("ffmpeg");
     if quick.exists() { quick } else { "ffmpeg".into() }
 }
 

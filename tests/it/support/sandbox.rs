@@ -21,6 +21,8 @@ const LONGEST_RUN: Duration = Duration::from_mins(1);
 pub(crate) struct Sandbox {
     folder: tempfile::TempDir,
     mark: String,
+    /// Where programs are looked for.
+    search: OsString,
     variables: Vec<(OsString, OsString)>,
     runs: AtomicU64,
 }
@@ -44,8 +46,23 @@ pub(crate) struct Running {
     err: PathBuf,
 }
 
+/// Where `scripts/setup.sh --test` puts an ffmpeg and an ffprobe that are in one piece each.
+pub(crate) fn quick_tools() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-venv/quick")
+}
+
 impl Sandbox {
+    /// With the quick tools, where they are: the tests start them many thousand times, and those with two hundred
+    /// libraries beside them spend more on their start than on such short clips.
     pub(crate) fn new() -> Self {
+        let mut search = quick_tools().into_os_string();
+        search.push(":");
+        search.push(std::env::var_os("PATH").unwrap());
+        Self { search, ..Self::with_system_tools() }
+    }
+
+    /// With the ffmpeg and ffprobe of the system, for tests of what they make.
+    pub(crate) fn with_system_tools() -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let folder = tempfile::Builder::new().prefix("forebay-it-").tempdir().unwrap();
         for name in ["home", "config/forebay", "tmp"] {
@@ -54,7 +71,8 @@ impl Sandbox {
         let mark = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // Whether the small clips of the tests happen to be fit to copy is a matter of `copy.rs` alone.
         let variables = vec![("FOREBAY_HLS__COPY".into(), "false".into())];
-        Self { folder, mark, variables, runs: AtomicU64::new(0) }
+        let search = std::env::var_os("PATH").unwrap();
+        Self { folder, mark, search, variables, runs: AtomicU64::new(0) }
     }
 
     /// A path inside.
@@ -128,8 +146,7 @@ impl Sandbox {
         ] {
             command.env(name, self.path(below));
         }
-        let path = std::env::var_os("PATH").unwrap();
-        command.env("PATH", path).env(MARK, &self.mark).envs(self.variables.iter().cloned());
+        command.env("PATH", &self.search).env(MARK, &self.mark).envs(self.variables.iter().cloned());
         command
     }
 
