@@ -138,15 +138,7 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
         Begun::Left(number) => return Ok(Made::Left(number)),
     };
     let rest = encoded(work, what, rank, begun).await?;
-    note(work, part, joined(taken.chunk, rest)).await
-}
-
-/// Both of a part.
-fn joined(mut one: journal::Chunk, other: journal::Chunk) -> journal::Chunk {
-    one.codecs.extend(other.codecs);
-    one.inits.extend(other.inits);
-    one.objects.extend(other.objects);
-    one
+    note(work, part, taken.chunk.and(rest)).await
 }
 
 /// The renditions of a part that have to be made, encoded and stored.

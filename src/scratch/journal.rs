@@ -66,6 +66,17 @@ pub struct Chunk {
     pub objects: Vec<Object>,
 }
 
+impl Chunk {
+    /// This and other renditions of the same part.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.codecs.extend(other.codecs);
+        self.inits.extend(other.inits);
+        self.objects.extend(other.objects);
+        self
+    }
+}
+
 /// The journal of one state folder.
 #[derive(Clone, Debug)]
 pub struct Journal {

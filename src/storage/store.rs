@@ -207,11 +207,11 @@ impl Store {
             }
             Ok(())
         };
-        let send = async |(number, piece): (u32, Bytes)| {
+        let give = async |(number, piece): (u32, Bytes)| {
             self.inner.patience.ask(|| parts.part(upload, number, piece.clone())).await
         };
         let sending = stream::poll_fn(|context| next.poll_recv(context))
-            .map(|piece| Ok(send(piece)))
+            .map(|piece| Ok(give(piece)))
             .try_buffer_unordered(settings.parts_at_once.max(1))
             .try_collect::<Vec<_>>();
         let ((), mut sent) = tokio::try_join!(read, sending)?;

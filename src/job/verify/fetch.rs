@@ -183,7 +183,7 @@ impl Fetch for Folder {
             let file = std::fs::File::open(&path).map_err(|error| disk(&error))?;
             let mut hasher = Sha256::new();
             let bytes = std::io::copy(&mut std::io::BufReader::new(file), &mut hasher).map_err(|error| disk(&error))?;
-            Ok(Sum { bytes, sha256: hasher.finalize().into() })
+            Ok(Sum { bytes, sha256: hasher.finalize() })
         })
         .await
     }
@@ -300,7 +300,7 @@ impl Fetch for Web {
             bytes += part.len() as u64;
             hasher.update(&part);
         }
-        Ok(Sum { bytes, sha256: hasher.finalize().into() })
+        Ok(Sum { bytes, sha256: hasher.finalize() })
     }
 
     fn root_url(&self) -> Option<&str> {

@@ -51,7 +51,7 @@ pub(super) struct Sum {
 impl Sum {
     /// Of these bytes.
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.len() as u64, sha256: Sha256::digest(bytes).into() }
+        Self { bytes: bytes.len() as u64, sha256: Sha256::digest(bytes) }
     }
 }
 

@@ -90,7 +90,7 @@ impl Fetch for Stored {
             bytes += piece.len() as u64;
             hasher.update(&piece);
         }
-        Ok(Sum { bytes, sha256: hasher.finalize().into() })
+        Ok(Sum { bytes, sha256: hasher.finalize() })
     }
 
     fn root_url(&self) -> Option<&str> {
