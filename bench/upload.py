@@ -2,12 +2,14 @@
 """Files into a store: `forebay migrate` against `rclone copy`, as many segments and as one large object.
 
 usage: upload.py [--quick]           prints the section; `bench.py --only upload` writes it down
+ROUNDS=N in the environment: so many instead of three
 
 The store is a Swift of the tests on this machine, reached by its S3 side and in its own tongue. Needs rclone and
 OpenStack Swift (`scripts/setup.sh --test` installs Swift). Both tools have 16 objects on their way at once and parts
 of 8 MiB, four at a time, and an empty container each time. What arrived is compared by `rclone check`.
 """
 
+import os
 import pathlib
 import shutil
 import statistics
@@ -81,8 +83,9 @@ def measure_all(quick):
         return {"why": "rclone is not installed (`apt-get install rclone`)"}
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         work, cases = pathlib.Path(folder), (QUICK if quick else FULL).items()
-        found = [measure_case(work / name, name, *case, 1 if quick else 3) for name, case in cases]
-        return {"cases": [row for rows in found for row in rows]}
+        rounds = 1 if quick else int(os.environ.get("ROUNDS", "3"))
+        found = [measure_case(work / name, name, *case, rounds) for name, case in cases]
+        return {"rounds": rounds, "cases": [row for rows in found for row in rows]}
 
 
 def text(found):
@@ -92,7 +95,8 @@ def text(found):
         return lines + [f"Not measured: {found['why']}."]
     lines += [
         f"From a disk into a Swift on the same machine, {TRANSFERS} objects at once, parts of 8 MiB, against `rclone copy`.",
-        "forebay takes each file's SHA-256 and writes a row for it into SQLite meanwhile.",
+        "forebay takes each file's SHA-256 and writes a row for it into SQLite meanwhile. "
+        f"Rounds: {found.get('rounds', 3)}, medians.",
         "",
         "| | | forebay | rclone | forebay / rclone | CPU s | peak memory |",
         "|---|---|---|---|---|---|---|",
