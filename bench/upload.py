@@ -96,7 +96,7 @@ def text(found):
     lines += [
         f"From a disk into a Swift on the same machine, {TRANSFERS} objects at once, parts of 8 MiB, against `rclone copy`.",
         "forebay takes each file's SHA-256 and writes a row for it into SQLite meanwhile. "
-        f"Rounds: {found.get('rounds', 3)}, medians.",
+        f"Rounds: {found['rounds']}, medians.",
         "",
         "| | | forebay | rclone | forebay / rclone | CPU s | peak memory |",
         "|---|---|---|---|---|---|---|",

@@ -113,12 +113,13 @@ pub enum Made {
 /// Encodes, checks and stores one part, and notes it when all of it is durable.
 /// What an earlier run has made is taken as it is; what others may make is left to them.
 pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
+    let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
+    let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
+    // What is there already is known with the whole source, and not before.
+    let early = head_start(work, part, rank).await?;
     if let Some(made) = work.target.get().and_then(|target| target.made.get(&part.name())) {
         return Ok(Made::Stored(made.clone()));
     }
-    let blind = work.target.get().is_none();
-    let turn = if let Part::Video(chunk) = part { chunk.number } else { 0 };
-    let rank = work.cx.chunk_rank(work.rank, work.turn, turn);
     let taken = reuse::take(work, part, rank).await?;
     if taken.whole {
         return note(work, part, taken.chunk).await;
@@ -127,15 +128,10 @@ pub async fn make(work: &Work<'_>, part: Part) -> Result<Made, Failure> {
         return note(work, part, pictures::make(work, rank).await?).await;
     }
     let what = (part, &taken.missing[..]);
-    let begun = begin(work, what, rank).await?;
-    // While this waited the source became whole, and with that it is known what there is already.
-    if blind && work.target.get().is_some() {
-        drop(begun);
-        return Box::pin(make(work, part)).await;
-    }
-    let begun = match begun {
-        Begun::Here(permit, whole) => (permit, whole),
-        Begun::Left(number) => return Ok(Made::Left(number)),
+    let begun = match (early, part) {
+        (Some(permit), _) => (permit, false),
+        (None, Part::Video(chunk)) if is_left(work, what).await => return Ok(Made::Left(chunk.number)),
+        (None, _) => (work.cx.permit(&work.cx.lanes.backlog, rank, 1).await?, true),
     };
     let rest = encoded(work, what, rank, begun).await?;
     note(work, part, taken.chunk.and(rest)).await
@@ -196,37 +192,27 @@ async fn note(work: &Work<'_>, part: Part, chunk: journal::Chunk) -> Result<Made
     Ok(Made::Stored(chunk))
 }
 
-/// How the making of a part begins.
-enum Begun {
-    /// Here, with a permit; and whether the source is whole.
-    Here(Permit<Rank>, bool),
-    /// By whoever takes it.
-    Left(u64),
-}
-
-/// Waits until encoding of the part may begin: the source is whole, or all of it
-/// that its first piece needs is here.
-async fn begin(work: &Work<'_>, what: (Part, &[usize]), rank: Rank) -> Result<Begun, Failure> {
-    let (Work { cx, .. }, part) = (work, what.0);
+/// Waits until the source is whole, or all of it that the part's first piece needs is here: then there is a permit to
+/// encode before the rest comes.
+async fn head_start(work: &Work<'_>, part: Part, rank: Rank) -> Result<Option<Permit<Rank>>, Failure> {
     let early = async {
         match part {
             Part::Video(chunk) => work.has_arrived(work.pieces(&chunk).first()).await,
-            // Sound needs all of the source.
+            // These need all of the source.
             Part::Audio(_) | Part::Pictures => std::future::pending().await,
         }
-        cx.permit(&cx.lanes.early, rank, 1).await
+        work.cx.permit(&work.cx.lanes.early, rank, 1).await
     };
     tokio::select! {
         biased;
-        target = work.target.wait() => match part {
-            // What an earlier run has encoded is only to be stored.
-            Part::Video(chunk) if target.led.is_some() && kept::find(work, what).await.is_none() => {
-                Ok(Begun::Left(chunk.number))
-            }
-            _ => Ok(Begun::Here(cx.permit(&cx.lanes.backlog, rank, 1).await?, true)),
-        },
-        permit = early => Ok(Begun::Here(permit?, false)),
+        _ = work.target.wait() => Ok(None),
+        permit = early => permit.map(Some),
     }
+}
+
+/// Whether others may make the part. What an earlier run has encoded is only to be stored.
+async fn is_left(work: &Work<'_>, what: (Part, &[usize])) -> bool {
+    work.target().led.is_some() && kept::find(work, what).await.is_none()
 }
 
 /// The folder of a rendition, and the encoder's checked files of it.

@@ -19,7 +19,6 @@ const JOINT: [u8; 5] = [0xff, 0xd9, 0xff, 0xd8, 0xff];
 /// Makes and stores what was asked for.
 pub async fn make(work: &Work<'_>, rank: Rank) -> Result<Chunk, Failure> {
     let cx = work.cx;
-    work.target.wait().await;
     let number = Part::Pictures.number(&work.plan);
     let permit = cx.permit(&cx.lanes.cpu, rank, 1).await?;
     (work.report)(What::ChunkStarted { chunk: number });

@@ -147,11 +147,7 @@ pub async fn take(work: &Work<'_>, part: Part, rank: Rank) -> Result<Taken, Fail
     let wanted = std::mem::take(&mut taken.missing);
     for number in wanted {
         match rendition(work, earlier, (part, number), rank).await? {
-            Some(chunk) => {
-                taken.chunk.codecs.extend(chunk.codecs);
-                taken.chunk.inits.extend(chunk.inits);
-                taken.chunk.objects.extend(chunk.objects);
-            }
+            Some(chunk) => taken.chunk = taken.chunk.and(chunk),
             None => taken.missing.push(number),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::reaper;
+use crate::model::failure::Failure;
 
 /// How long a child that was asked to end may take before it is killed.
 const ASK: Duration = Duration::from_millis(500);
@@ -94,6 +96,11 @@ pub enum ChildError {
         #[source]
         source: std::io::Error,
     },
+}
+
+/// What a program that was killed, or fell over, failed with: it says nothing of what it worked on.
+pub fn killed(status: ExitStatus, program: &str) -> Option<Failure> {
+    status.signal().map(|signal| Failure::temporary(format!("{program} was killed by signal {signal}")))
 }
 
 /// Which of its two outputs a line came from.

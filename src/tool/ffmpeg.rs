@@ -10,7 +10,7 @@ use crate::model::failure::Failure;
 use crate::model::fault;
 use crate::model::rational::Rational;
 use crate::plan::loudness::Loudness;
-use crate::tool::child::{ChildError, Order, Output, run};
+use crate::tool::child::{self, ChildError, Order, Output, run};
 
 /// No progress for this long means it hangs. A slow machine still encodes a
 /// frame of the largest size in seconds.
@@ -196,13 +196,12 @@ fn child_failure(error: ChildError) -> Failure {
 }
 
 fn failure(status: std::process::ExitStatus, errors: &[String], last_lines: &[String]) -> Failure {
-    use std::os::unix::process::ExitStatusExt as _;
     let all = last_lines.join("\n");
     if all.contains("No space left on device") || all.contains("Disk quota exceeded") {
         return no_space();
     }
-    if let Some(signal) = status.signal() {
-        return Failure::temporary(format!("ffmpeg was killed by signal {signal}"));
+    if let Some(killed) = child::killed(status, "ffmpeg") {
+        return killed;
     }
     let said = errors.first().or(last_lines.last()).map_or("no reason given", String::as_str);
     Failure::permanent(format!("ffmpeg: {}", said.escape_debug()))

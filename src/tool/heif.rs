@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::failure::Failure;
 use crate::plan::photo::heif_arguments;
-use crate::tool::child::{ChildError, Order, run};
+use crate::tool::child::{ChildError, Order, killed, run};
 use crate::tool::find;
 
 /// Names of the program, newest first.
@@ -31,6 +31,10 @@ pub async fn convert(
         error @ ChildError::Hung { .. } => Failure::permanent(error.to_string()),
         error => Failure::environment(error.to_string()),
     })?;
+    // What it had written by then may be half a picture.
+    if let Some(killed) = killed(ended.status, "the converter of HEIC") {
+        return Err(killed);
+    }
     // A file of several pictures gives several; the first is the one that is shown.
     let numbered = output.with_file_name(format!("{}-1.jpg", output.file_stem().unwrap_or_default().to_string_lossy()));
     if let Some(made) = [output.to_path_buf(), numbered].into_iter().find(|path| path.is_file()) {

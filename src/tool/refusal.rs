@@ -1,13 +1,12 @@
 //! Why ffprobe turned a file away, in words for a person.
 
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 
 use tokio::io::AsyncReadExt as _;
 
 use crate::model::failure::Failure;
 use crate::plan::hls;
-use crate::tool::child::Ended;
+use crate::tool::child::{self, Ended};
 
 /// What to do about a file that is no video.
 pub(super) const DRESSED: &str =
@@ -18,9 +17,8 @@ pub(super) async fn refused(ended: &Ended, path: &Path, pixels: u64) -> Failure 
     if let Some(size) = oversize(&ended.last_lines, pixels) {
         return hls::too_large(size, pixels);
     }
-    // One that is killed, or falls over, says nothing of the file.
-    if let Some(signal) = ended.status.signal() {
-        return Failure::temporary(format!("ffprobe was killed by signal {signal}"));
+    if let Some(killed) = child::killed(ended.status, "ffprobe") {
+        return killed;
     }
     let said = ended.last_lines.iter().rev().find(|line| !line.trim().is_empty()).cloned().unwrap_or_default();
     let reason = said.rsplit(": ").next().unwrap_or(&said).to_string();

@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -269,10 +268,7 @@ fn arrived(ended: &Ended, paths: &[PathBuf], wish: &Wish<'_>, page: &Page<'_>) -
 
 /// Why it failed, by what it said; one that was killed could say nothing.
 fn failure(ended: &Ended, page: &Page<'_>) -> Failure {
-    match ended.status.signal() {
-        Some(signal) => Failure::temporary(format!("yt-dlp was killed by signal {signal}")),
-        None => ytdlp_error::failure(&ended.last_lines, page.url),
-    }
+    child::killed(ended.status, "yt-dlp").unwrap_or_else(|| ytdlp_error::failure(&ended.last_lines, page.url))
 }
 
 fn several(page: &Page<'_>, count: &str) -> Failure {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -393,6 +394,30 @@ fn heic_that_fits_is_converted_and_not_copied() {
     let run = photos(&sandbox, &["phone.heic", "--to", "out", "--json"]).expect(0);
     assert!(run.stderr.contains("60x40 at quality 100"), "{}", run.stderr);
     assert_eq!(run.events().last().unwrap()["copied"], 0);
+}
+
+#[test]
+fn half_a_picture_of_a_converter_that_was_killed_is_not_taken() {
+    let mut sandbox = Sandbox::new();
+    quarters(&sandbox, "phone.png", "600x400", &[]);
+    tool(&sandbox, "heif-enc", &["-q", "95", "phone.png", "-o", "phone.heic"]);
+    tool(&sandbox, "convert", &["phone.png", "whole.jpg"]);
+    let path = std::env::var("PATH").unwrap();
+    let dies = format!(
+        "#!/bin/sh\nfor last; do :; done\nhead -c 3000 {} >\"$last\"\nkill -KILL $$\n",
+        sandbox.path("whole.jpg").display()
+    );
+    for name in ["heif-dec", "heif-convert"] {
+        let fake = sandbox.write(&format!("fake/{name}"), &dies);
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    sandbox.set("PATH", format!("{}:{path}", sandbox.path("fake").display()));
+    let run = photos(&sandbox, &["phone.heic", "--to", "out"]).expect(1);
+    assert!(run.stderr.contains("was killed by signal 9"), "{}", run.stderr);
+    assert!(!sandbox.path("out/phone.jpg").exists());
+    sandbox.set("PATH", path);
+    photos(&sandbox, &["phone.heic", "--to", "out"]).expect(0);
+    assert!(sandbox.path("out/phone.jpg").exists());
 }
 
 #[test]

@@ -173,7 +173,7 @@ fn paced(stream: ByteStream, pace: &Arc<Pace>) -> ByteStream {
 }
 
 /// The same bytes in pieces of at least [`STEP`], but for the last.
-fn gathered(stream: ByteStream) -> ByteStream {
+pub(super) fn gathered(stream: ByteStream) -> ByteStream {
     let gather = async |mut stream: ByteStream| {
         let Some(first) = stream.try_next().await? else { return Ok(None) };
         if first.len() >= STEP {

@@ -260,7 +260,7 @@ async fn checked(copy: &Copy, context: &Context) -> Result<(), Failure> {
 pub(super) async fn sha256_of(key: &str, context: &Context) -> Result<String, Failure> {
     let mut digest = Sha256::new();
     let reading = context.destination.read(key, WHOLE, None).await?.ok_or_else(|| vanished(key))?;
-    let mut stream = reading.stream;
+    let mut stream = content::gathered(reading.stream);
     while let Some(piece) = stream.try_next().await? {
         let add = move || {
             digest.update(piece);
