@@ -77,15 +77,17 @@ impl Film {
         let mut running = self.bench.start(&[("FOREBAY_FAULT_KILL", step)]);
         if let Kill::After(time) = kill {
             let end = Instant::now() + time;
-            while Instant::now() < end {
-                if running.ended().is_some_and(|run| run.code == Some(0)) {
-                    return Ok(false);
-                }
+            while Instant::now() < end && running.ended().is_none() {
                 std::thread::sleep(Duration::from_millis(2));
             }
-            running.signal(Signal::KILL);
+            if running.ended().is_none() {
+                running.signal(Signal::KILL);
+            }
         }
         let run = running.wait();
+        if matches!((kill, run.code), (Kill::After(_), Some(0))) {
+            return Ok(false);
+        }
         if run.signal != Some(Signal::KILL.as_raw()) {
             return Err(format!("{kill:?} was never reached: {:?}\n{}", run.code, run.stderr));
         }

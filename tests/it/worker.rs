@@ -75,7 +75,7 @@ fn a_job_of_six_times_rabbits_patience_is_done_once() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(a_plain_consumer_is_cut_off(&server.url(1)));
     yard.sandbox.copy(&media::clip_of(24, "160x90"), "long.mp4");
-    yard.ffmpeg.mode("slow");
+    yard.ffmpeg.mode("slower");
     let id = yard.submit(&yard.job("long", "long.mp4"));
     // The lease is no matter here, and may end early on a busy machine.
     let mut worker = yard.worker(&[], &[("FOREBAY_WORKER__LEASE", "20s")]);
