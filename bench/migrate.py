@@ -2,6 +2,7 @@
 """A bucket of S3 into OpenStack Swift: `forebay migrate` with its catalog against `rclone copy`.
 
 usage: migrate.py [--quick]          prints the section; `bench.py --only migrate` writes it down
+ROUNDS=N in the environment: so many instead of three
 
 Source and destination are two Swifts of the tests on this machine, the first by its S3 side. Needs rclone and
 OpenStack Swift (`scripts/setup.sh --test` installs Swift). Both tools have 16 objects on their way at once, and a
@@ -149,7 +150,8 @@ def measure_all(quick):
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         cases = (QUICK if quick else FULL).items()
         work = pathlib.Path(folder)
-        return {"cases": [measure_case(work / name, name, *case, 1 if quick else 3) for name, case in cases]}
+        rounds = 1 if quick else int(os.environ.get("ROUNDS", "3"))
+        return {"rounds": rounds, "cases": [measure_case(work / name, name, *case, rounds) for name, case in cases]}
 
 
 def text(found):
@@ -159,7 +161,7 @@ def text(found):
         return lines + [f"Not measured: {found['why']}."]
     lines += [
         "From one Swift, by its S3 side, to another on the same machine, 16 objects at once, against `rclone copy`.",
-        "forebay writes a row for each object into SQLite meanwhile.",
+        f"forebay writes a row for each object into SQLite meanwhile. Rounds: {found['rounds']}, medians.",
         "",
         "| | forebay | rclone | forebay / rclone | CPU s | peak memory | a second run |",
         "|---|---|---|---|---|---|---|",
