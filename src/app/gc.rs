@@ -20,6 +20,7 @@ pub enum News {
 /// Sweeps `to` of what no pointer leads to and is older than the grace of the settings.
 pub async fn sweep(config: &Config, to: &str, dry_run: bool, report: &mut dyn FnMut(News)) -> Result<(), Failure> {
     let store = config.stores.open(to, Privacy::Public)?;
+    store.require().await?;
     let grace: Duration = config.gc_grace;
     for generation in gc::generations(&store).await? {
         let judged = async {

@@ -61,6 +61,8 @@ pub struct HlsRequest {
 pub async fn hls(config: &Config, request: HlsRequest, listener: &mut dyn Listener) -> Result<Summary, Failure> {
     let stop = Stop::on_signals(config.grace)
         .map_err(|error| Failure::environment(format!("signals cannot be caught: {error}")))?;
+    // Before a state folder is made beside the destination.
+    let storage = config.stores.open(&request.to, Privacy::Public)?;
     let beside = Some(request.to.as_str()).filter(|to| config.stores.is_folder(to));
     let state = state_folder(request.state.as_deref(), beside);
     make_folder(&state, "state")?;
@@ -71,7 +73,7 @@ pub async fn hls(config: &Config, request: HlsRequest, listener: &mut dyn Listen
             .hint("wait for it, or give this one a state folder of its own with --state")
     })?;
     let (encryption, keys) = keys::encryption(config, &request.to, &state)?;
-    let context = Arc::new(context(config, &request, &state, keys, &stop).await?);
+    let context = Arc::new(context(config, &request, &state, (storage, keys), &stop).await?);
     let settings_of = settings_of(config.clone(), encryption);
     let look_ahead = usize::try_from(config.lanes.look_ahead.get()).unwrap_or(usize::MAX);
     let summary = dispatcher::run(request.items, Arc::clone(&context), settings_of, look_ahead, stop, listener).await;
@@ -83,12 +85,11 @@ async fn context(
     config: &Config,
     request: &HlsRequest,
     state: &Path,
-    keys: Option<Store>,
+    (storage, keys): (Store, Option<Store>),
     stop: &Stop,
 ) -> Result<Context, Failure> {
     let scratch = config.scratch.folder.clone().unwrap_or_else(|| state.join("scratch"));
     make_folder(&scratch, "scratch")?;
-    let storage = config.stores.open(&request.to, Privacy::Public)?;
     let ffmpeg = find::ffmpeg(&config.tools.ffmpeg, &config.tools.ffprobe).await?;
     if config.hls.codecs != [Codec::H264] {
         let wanted: Vec<&str> = config.hls.codecs.iter().map(|codec| codec.encoder()).collect();

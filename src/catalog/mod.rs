@@ -19,8 +19,8 @@ pub struct Row {
     pub media_type: Option<String>,
     /// When what it holds was last changed (RFC 3339).
     pub modified: Option<String>,
-    /// MD5 of its bytes, in hex.
-    pub md5: String,
+    /// MD5 of its bytes, in hex, if it was taken.
+    pub md5: Option<String>,
     /// SHA-256 of its bytes, in hex.
     pub sha256: String,
     /// The user's own words on it, and headers that are kept with it.

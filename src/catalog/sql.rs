@@ -11,7 +11,7 @@ use crate::plan::migrate::Known;
 use crate::scratch::database;
 
 /// What makes each version of the schema from the one before, statement by statement.
-const MIGRATIONS: [&str; 1] = [include_str!("schema-1.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema-1.sql"), include_str!("schema-2.sql")];
 
 /// Connections to `PostgreSQL`: questions are short.
 #[cfg(feature = "postgres")]

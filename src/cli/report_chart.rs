@@ -16,6 +16,9 @@ const RIGHT: f64 = 14.0;
 const AXIS: f64 = 26.0;
 const CHART: f64 = 74.0;
 
+/// Characters of a name that fit on the left of the chart, most of them digits or capitals.
+const NAME: usize = 22;
+
 /// With more videos than this, only the slowest are drawn.
 const MOST_ROWS: usize = 500;
 
@@ -119,7 +122,7 @@ fn draw_row(svg: &mut String, axis: Axis, row: &Row, top: f64, height: f64) {
     add(svg, format_args!(r#"<g class="row"><title>{tip}</title>"#));
     add(svg, format_args!(r#"<rect class="hit" x="0" y="{top:.1}" width="{WIDTH}" height="{height:.1}"/>"#));
     if height > 12.0 {
-        let (x, y, name) = (LEFT - 12.0, top + height / 2.0 + 4.0, escaped(&fit(&row.name, 26)));
+        let (x, y, name) = (LEFT - 12.0, top + height / 2.0 + 4.0, escaped(&fit(&row.name, NAME)));
         let class = if matches!(row.outcome, Outcome::Failed(_)) { "name bad" } else { "name" };
         add(svg, format_args!(r#"<text class="{class}" x="{x}" y="{y:.1}" text-anchor="end">{name}</text>"#));
     }

@@ -33,8 +33,8 @@ pub struct Known {
     pub version: String,
     /// Its bytes.
     pub bytes: u64,
-    /// Its MD5.
-    pub md5: String,
+    /// Its MD5, if it was taken.
+    pub md5: Option<String>,
 }
 
 /// An object as a storage tells of it.
@@ -85,7 +85,12 @@ pub fn verdict(source: &Seen, known: Option<&Known>, there: Option<&Seen>) -> Si
 
 /// Whether the destination has what the catalog says, as far as a look can tell.
 pub fn is_same(known: &Known, there: &Seen) -> bool {
-    known.bytes == there.bytes && there.md5.as_ref().is_none_or(|md5| *md5 == known.md5)
+    known.bytes == there.bytes && agree(known.md5.as_deref(), there.md5.as_deref())
+}
+
+/// Whether two digests are of the same bytes, as far as both are known.
+pub fn agree(one: Option<&str>, other: Option<&str>) -> bool {
+    one.is_none() || other.is_none() || one == other
 }
 
 /// Whether `pattern` fits the whole of `key`: `*` is anything but a slash, `**` anything,
@@ -158,7 +163,7 @@ mod tests {
     fn only_what_the_catalog_and_the_destination_agree_on_is_left_alone() {
         let seen =
             |version: &str, bytes, md5: Option<&str>| Seen { version: version.into(), bytes, md5: md5.map(Into::into) };
-        let known = Known { version: "1".into(), bytes: 5, md5: "ab".into() };
+        let known = Known { version: "1".into(), bytes: 5, md5: Some("ab".into()) };
         let source = seen("1", 5, None);
         let cases = [
             (None, None, Sign::New),

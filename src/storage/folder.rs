@@ -54,6 +54,11 @@ impl Folder {
         mount::unmounted(&self.root)
     }
 
+    /// A file that stands where the folder, or one above it, should be.
+    pub fn obstacle(&self) -> Option<&Path> {
+        self.root.ancestors().find(|path| path.exists()).filter(|path| !path.is_dir())
+    }
+
     fn place(&self) -> String {
         self.root.display().to_string()
     }

@@ -129,6 +129,10 @@ impl Stores {
             let what = format!("`{}` should be a mounted share and is not", point.display());
             return Err(Failure::environment(what).hint(format!("mount it: mount {}", point.display())));
         }
+        if let Some(path) = folder.obstacle() {
+            let what = format!("there is no folder at `{}`: `{}` is a file", folder.address(""), path.display());
+            return Err(Failure::environment(what).hint("move the file away, or give another folder"));
+        }
         Ok(Store::new(Box::new(folder), self.settings, &self.outages))
     }
 

@@ -120,6 +120,17 @@ fn a_state_folder_that_others_can_write_to_is_not_used() {
 }
 
 #[test]
+fn a_file_in_the_way_of_the_destination_is_seen_before_any_work() {
+    let sandbox = sandbox();
+    sandbox.copy(&media::clip(), "clip.mp4");
+    for to in ["clip.mp4", "clip.mp4/site"] {
+        let run = sandbox.forebay(["hls", "clip.mp4", "--to", to]).expect(3);
+        has(&run.stderr, &["clip.mp4` is a file", "hint: move the file away"]);
+        assert!(!run.stderr.contains("plan"), "{}", run.stderr);
+    }
+}
+
+#[test]
 fn output_that_is_lost_is_no_success_and_a_reader_that_leaves_is_no_failure() {
     let sandbox = sandbox();
     let mut command = sandbox.command(env!("CARGO_BIN_EXE_forebay"));

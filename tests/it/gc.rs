@@ -156,6 +156,13 @@ fn a_container_is_swept() {
 }
 
 #[test]
+fn a_folder_that_is_not_there_is_no_empty_one() {
+    let sandbox = Sandbox::new();
+    let run = sandbox.forebay(["gc", "dest/nowhere"]).expect(3);
+    assert!(run.stderr.contains("there is no folder") && run.stderr.contains("dest/nowhere"), "{}", run.stderr);
+}
+
+#[test]
 fn a_generation_that_was_replaced_goes() {
     let bench = Bench::new();
     bench.run().expect(0);

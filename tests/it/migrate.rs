@@ -151,6 +151,30 @@ fn rows_say_what_the_bytes_are_in_both_databases() {
 }
 
 #[test]
+fn catalogs_of_the_version_before_are_brought_up_with_all_they_hold() {
+    let (sandbox, server) = (Sandbox::new(), Postgres::start());
+    sandbox.write("from/new", "new");
+    let made = "CREATE TABLE catalog_version (version BIGINT NOT NULL); INSERT INTO catalog_version VALUES (1); ";
+    let row = "; INSERT INTO object (source, destination, key, version, bytes, md5, sha256, metadata, facts, \
+               verified, seen) VALUES ('a', 'b', 'old', '1', 3, 'abc', 'def', '{}', '{}', 'then', 1)";
+    let statements = format!("{made}{}{row}", include_str!("../../src/catalog/schema-1.sql"));
+    for statement in statements.split(';') {
+        sql_change(&sandbox, statement);
+    }
+    server.psql(&statements);
+    migrate(&sandbox, &[]).expect(0);
+    sandbox.forebay(["migrate", "from", "--to", "to2", "--catalog", &server.address()]).expect(0);
+    let digest = "22af645d1859cb5ca6da0c484f1f37ea";
+    for ask in [&|statement: &str| sql(&sandbox, statement), &|statement: &str| server.psql(statement)]
+        as [&dyn Fn(&str) -> String; 2]
+    {
+        assert_eq!(ask("SELECT key, md5, sha256 FROM object WHERE source = 'a'").trim(), "old|abc|def");
+        assert_eq!(ask("SELECT md5 FROM object WHERE key = 'new'").trim(), digest);
+        assert_eq!(ask("SELECT MAX(version) FROM catalog_version").trim(), "2");
+    }
+}
+
+#[test]
 fn a_killed_run_goes_on_and_no_row_is_ahead_of_its_object() {
     for step in ["object-written:5", "object-copied:9", "object-recorded:13"] {
         let sandbox = Sandbox::new();
@@ -439,4 +463,15 @@ fn a_bucket_of_s3_arrives_in_swift_with_all_that_is_kept_with_it() {
     let run = sandbox.forebay(move_all).expect(0);
     assert!(run.stderr.contains("33 the same") && !run.stderr.contains("copied"), "{}", run.stderr);
     sandbox.forebay([&move_all[..], &["--verify-only", "--read-back"]].concat()).expect(0);
+    // The source named the MD5 of its large object; of a file that goes in parts nobody knows another.
+    assert_eq!(sql(&sandbox, "SELECT COUNT(*) FROM object WHERE md5 IS NULL"), "0");
+    sandbox.write("files/large.bin", &large);
+    sandbox.write("files/small.bin", "small");
+    let move_files = ["migrate", "files", "--to", "new:files", "--catalog", "catalog.db", "--state", "state"];
+    sandbox.forebay(move_files).expect(0);
+    let rows = format!("large.bin|{}|1", hex::encode(Sha256::digest(&large)));
+    assert_eq!(sql(&sandbox, "SELECT key, sha256, 1 FROM object WHERE md5 IS NULL"), rows);
+    let run = sandbox.forebay(move_files).expect(0);
+    assert!(run.stderr.contains("2 the same") && !run.stderr.contains("copied"), "{}", run.stderr);
+    sandbox.forebay([&move_files[..], &["--verify-only", "--read-back"]].concat()).expect(0);
 }

@@ -181,6 +181,32 @@ fn sftp_keeps_the_promise() {
     hold(&store, Kin { conditions: ABSENT, files: true, ..USUAL });
 }
 
+/// Objects have no folders. While one deletes the last object of a folder, another may write one there.
+#[cfg(feature = "sftp")]
+#[test]
+fn sftp_keeps_no_empty_folders_and_all_that_is_written_into_one_that_goes() {
+    let (sshd, name, runtime) = (stores::sshd(), unique("folders"), tokio::runtime::Runtime::new().unwrap());
+    let folder = sshd.files(&name);
+    let (one, other) = (open(&sshd.place(&name, &[])), open(&sshd.place(&name, &[])));
+    runtime.block_on(async {
+        put(&one, "a/b/c/first", b"1").await;
+        put(&one, "a/second", b"2").await;
+        one.delete("a/b/c/first").await.unwrap();
+        assert!(!folder.join("a/b").exists() && folder.join("a").is_dir());
+        one.delete("a/second").await.unwrap();
+        assert!(folder.is_dir() && std::fs::read_dir(&folder).unwrap().next().is_none());
+        for number in 0..50 {
+            let key = format!("x/y/{number}");
+            put(&one, "x/y/gone", b"3").await;
+            let (deleted, ()) = tokio::join!(one.delete("x/y/gone"), put(&other, &key, b"4"));
+            deleted.unwrap();
+            assert_eq!(get(&one, &key).await.as_deref(), Some(&b"4"[..]));
+            one.delete(&key).await.unwrap();
+        }
+        assert!(std::fs::read_dir(&folder).unwrap().next().is_none());
+    });
+}
+
 #[cfg(feature = "sftp")]
 #[test]
 fn sftp_trusts_only_known_hosts_and_shows_only_keys_that_are_given() {

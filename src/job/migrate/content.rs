@@ -27,40 +27,45 @@ const STEP: usize = 1 << 20;
 /// Digests of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Digests {
-    pub(super) md5: String,
+    /// Only where there is another to compare it with: large objects are told of by the MD5 of their parts.
+    pub(super) md5: Option<String>,
     pub(super) sha256: String,
 }
 
 /// Digests on the way.
 #[derive(Clone, Default)]
 struct Hashing {
-    md5: Md5,
+    md5: Option<Md5>,
     sha256: Sha256,
     bytes: u64,
 }
 
 impl Digests {
     pub(super) fn of(bytes: &[u8]) -> Self {
-        Hashing::default().with(bytes).finished()
+        let sha256 = Sha256::digest(bytes);
+        Self { md5: Some(hex::encode(Md5::digest(bytes))), sha256: hex::encode(sha256) }
     }
 }
 
 impl Hashing {
-    fn with(mut self, bytes: &[u8]) -> Self {
-        self.md5.update(bytes);
-        self.sha256.update(bytes);
-        self.bytes += bytes.len() as u64;
-        self
+    /// Of an object of which nothing has come yet.
+    fn begun(stat: &Stat, context: &Context) -> Self {
+        let compared = stat.md5.is_some() || stat.bytes <= context.destination.part_bytes();
+        Self { md5: compared.then(Md5::default), ..Self::default() }
     }
 
     /// With more bytes, both digests at the same time.
     async fn fed(self, bytes: Bytes) -> Result<Self, Failure> {
-        let Self { mut md5, mut sha256, bytes: before } = self;
+        let Self { md5, mut sha256, bytes: before } = self;
         let (passed, same) = (before + bytes.len() as u64, bytes.clone());
-        let one = computed(move || {
-            md5.update(&same);
-            md5
-        });
+        let one = async {
+            let Some(mut md5) = md5 else { return Ok(None) };
+            let add = move || {
+                md5.update(&same);
+                Some(md5)
+            };
+            computed(add).await
+        };
         let other = computed(move || {
             sha256.update(&bytes);
             sha256
@@ -70,7 +75,8 @@ impl Hashing {
     }
 
     fn finished(self) -> Digests {
-        Digests { md5: hex::encode(self.md5.finalize()), sha256: hex::encode(self.sha256.finalize()) }
+        let md5 = self.md5.map(|md5| hex::encode(md5.finalize()));
+        Digests { md5, sha256: hex::encode(self.sha256.finalize()) }
     }
 }
 
@@ -82,6 +88,7 @@ pub(super) async fn computed<T: Send + 'static>(work: impl FnOnce() -> T + Send 
 /// An object whose digests are taken as it passes.
 pub(super) struct Watched {
     body: ObjectBody,
+    begun: Hashing,
     hashing: Arc<Mutex<Hashing>>,
     pace: Arc<Pace>,
 }
@@ -120,8 +127,10 @@ impl Pace {
 }
 
 impl Watched {
-    pub(super) fn new(body: ObjectBody, context: &Context) -> Self {
-        Self { body, hashing: Arc::default(), pace: Arc::clone(&context.pace) }
+    pub(super) fn new(stat: &Stat, context: &Context) -> Self {
+        let body = ObjectBody::new(context.source.clone(), stat.clone());
+        let (begun, pace) = (Hashing::begun(stat, context), Arc::clone(&context.pace));
+        Self { body, begun, hashing: Arc::default(), pace }
     }
 
     /// The digests of what passed, which must be all of it.
@@ -143,7 +152,7 @@ impl Body for Watched {
     async fn open(&self) -> Result<ByteStream, StorageError> {
         let stream = self.body.open().await?;
         // Another try begins anew, and so do the digests.
-        *self.hashing.lock().unwrap_or_else(PoisonError::into_inner) = Hashing::default();
+        *self.hashing.lock().unwrap_or_else(PoisonError::into_inner) = self.begun.clone();
         let hashing = Arc::clone(&self.hashing);
         let watched = gathered(paced(stream, &self.pace)).and_then(move |piece| {
             let (hashing, bytes) = (Arc::clone(&hashing), piece.clone());
@@ -228,7 +237,7 @@ pub(super) async fn fetch(stat: &Stat, context: &Context) -> Result<(ScratchFile
     let mut draft = computed(begin).await?.map_err(failed)?;
     let gone = || Failure::temporary("is not there any more");
     let reading = context.source.read(&stat.key, WHOLE, stat.etag.as_deref()).await?.ok_or_else(gone)?;
-    let (mut stream, mut hashing) = (gathered(paced(reading.stream, &context.pace)), Hashing::default());
+    let (mut stream, mut hashing) = (gathered(paced(reading.stream, &context.pace)), Hashing::begun(stat, context));
     while let Some(piece) = stream.try_next().await? {
         let same = piece.clone();
         let write = computed(move || draft.append(&same).map(|()| draft));

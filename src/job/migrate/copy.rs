@@ -15,8 +15,8 @@ use crate::model::fault;
 use crate::model::sha256::Sha256;
 use crate::pipeline::Rank;
 use crate::pipeline::lane::Permit;
-use crate::plan::migrate::Sign;
-use crate::storage::body::{FileBody, ObjectBody};
+use crate::plan::migrate::{Sign, agree};
+use crate::storage::body::FileBody;
 use crate::storage::error::{Kind, StorageError};
 use crate::storage::{About, Stat, WHOLE};
 
@@ -184,7 +184,7 @@ pub(super) async fn write(mut copy: Copy, context: &Context) -> Result<Copy, Fai
     copy.room = None;
     fault::point("object-written");
     // A store that answers with the MD5 of what it stored has looked itself.
-    let confirmed = confirmed.is_some_and(|tag| copy.digests.as_ref().is_some_and(|digests| digests.md5 == tag));
+    let confirmed = confirmed.is_some() && confirmed == copy.digests.as_ref().and_then(|digests| digests.md5.clone());
     if (!confirmed || context.read_back) && !fault::mutant("trust-write") {
         checked(&copy, context).await?;
     }
@@ -195,7 +195,7 @@ pub(super) async fn write(mut copy: Copy, context: &Context) -> Result<Copy, Fai
 async fn pour(copy: &mut Copy, context: &Context) -> Result<(), Failure> {
     let mut changes = 0;
     loop {
-        let body = Watched::new(ObjectBody::new(context.source.clone(), copy.stat.clone()), context);
+        let body = Watched::new(&copy.stat, context);
         let about = copy.about();
         match context.destination.upload(&copy.stat.key, &body, &about).await {
             Err(error) if error.kind != Kind::Source => return Err(error.into()),
@@ -243,7 +243,7 @@ async fn checked(copy: &Copy, context: &Context) -> Result<(), Failure> {
     let digests = copy.digests.as_ref().ok_or_else(|| Failure::environment("its digest was not taken"))?;
     let there = context.destination.stat(key).await?;
     let right = match &there {
-        Some(there) => there.bytes == copy.stat.bytes && there.md5.as_ref().is_none_or(|md5| *md5 == digests.md5),
+        Some(there) => there.bytes == copy.stat.bytes && agree(digests.md5.as_deref(), there.md5.as_deref()),
         None => false,
     };
     if right && (!context.read_back || sha256_of(key, context).await? == digests.sha256) {

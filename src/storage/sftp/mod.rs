@@ -31,6 +31,9 @@ const STEP: u32 = 32 * 1024;
 /// Questions on their way for one file, so that a long line is full.
 const AHEAD: usize = 32;
 
+/// How often folders are made for a file: another who deletes the last file in one removes it.
+const FOLDER_TRIES: usize = 3;
+
 /// A folder of a server.
 pub(super) struct Sftp {
     link: Arc<Link>,
@@ -122,7 +125,10 @@ impl Sftp {
         let flags = OpenFlags::WRITE | OpenFlags::CREATE | OpenFlags::EXCLUDE;
         let open = || session.sftp.open(temporary, flags, FileAttributes::empty());
         let mut opened = open().await;
-        if opened.as_ref().is_err_and(is_absent) {
+        for _ in 0..FOLDER_TRIES {
+            if !opened.as_ref().is_err_and(is_absent) {
+                break;
+            }
             for (end, _) in folder.match_indices('/').filter(|(at, _)| *at > 0).chain([(folder.len(), "")]) {
                 let part = folder.get(..end).unwrap_or_default();
                 // One that is there already is refused like one that cannot be: the file itself decides.
@@ -338,11 +344,18 @@ impl Storage for Sftp {
 
     async fn delete(&self, key: &str) -> Result<(), StorageError> {
         let (path, session) = (self.path(key)?, self.link.session().await?);
-        match session.sftp.remove(path).await {
-            Ok(_) => Ok(()),
-            Err(error) if is_absent(&error) => Ok(()),
-            Err(error) => Err(self.failed("delete", key, &session, error).await),
+        match session.sftp.remove(path.as_str()).await {
+            Err(error) if !is_absent(&error) => return Err(self.failed("delete", key, &session, error).await),
+            _ => {}
         }
+        // Objects have no folders: those that nothing is left in go too, and servers refuse to remove others.
+        let above = std::iter::successors(path.rsplit_once('/'), |(folder, _)| folder.rsplit_once('/'));
+        for (folder, _) in above.take_while(|(folder, _)| folder.len() > self.root.len()) {
+            if session.sftp.rmdir(folder).await.is_err() {
+                break;
+            }
+        }
+        Ok(())
     }
 
     async fn page(&self, prefix: &str, after: Option<&str>) -> Result<Page, StorageError> {

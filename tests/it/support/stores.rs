@@ -603,6 +603,11 @@ impl Sshd {
         name
     }
 
+    /// Where the files of a place lie.
+    pub(crate) fn files(&self, prefix: &str) -> PathBuf {
+        self.folder.join("files").join(prefix)
+    }
+
     /// The fields of a folder, as names and values; `more` comes last.
     pub(crate) fn values(&self, prefix: &str, more: &[(&str, &str)]) -> Vec<(String, String)> {
         let path = |name: &str| self.folder.join(name).to_str().unwrap().to_owned();
@@ -612,7 +617,7 @@ impl Sshd {
             ("user".into(), user()),
             ("key-file".into(), path("key")),
             ("known-hosts".into(), path("known")),
-            ("prefix".into(), path("files").trim_start_matches('/').to_owned() + "/" + prefix),
+            ("prefix".into(), self.files(prefix).to_str().unwrap().trim_start_matches('/').to_owned()),
         ]);
         for (name, value) in more {
             let is_file = matches!(*name, "key-file" | "known-hosts") && !value.is_empty();
