@@ -4,7 +4,8 @@
 The workers share a queue in a file and the destination, and nothing else; the film comes from a web
 server. Two cores are often slower together than one alone, as they share memory, caches or even the core
 itself. So each also makes a film of its own while the other does: half of that time is the bound that no
-way of sharing can beat. `--quick`, `--seconds N` of film, `--forebay PROGRAM`, `--film FILE`.
+way of sharing can beat. `--quick`, `--seconds N` of film, `--forebay PROGRAM`, `--film FILE`; ROUNDS=N in
+the environment: so many instead of two.
 """
 
 import argparse
@@ -96,7 +97,7 @@ def measure_all(quick, seconds=SECONDS, film=None, program=None):
             each = list(pool.map(lambda core: take(program, url, [core], "1000h", f"film-{core}")[0], cores))
         print(f"film: two at once, a core each: {each[0]:.1f} and {each[1]:.1f} s", file=sys.stderr, flush=True)
         crowded = statistics.mean(each)
-        for number in range(1 if quick else 2):
+        for number in range(1 if quick else int(os.environ.get("ROUNDS", "2"))):
             alone, _, one = take(program, url, cores[:1], "1000h")
             both, made, two = take(program, url, cores, "1s")
             if one != two:
