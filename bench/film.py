@@ -97,7 +97,7 @@ def measure_all(quick, seconds=SECONDS, film=None, program=None):
             each = list(pool.map(lambda core: take(program, url, [core], "1000h", f"film-{core}")[0], cores))
         print(f"film: two at once, a core each: {each[0]:.1f} and {each[1]:.1f} s", file=sys.stderr, flush=True)
         crowded = statistics.mean(each)
-        for number in range(1 if quick else int(os.environ.get("ROUNDS", "2"))):
+        for number in range(measure.rounds(quick, 2)):
             alone, _, one = take(program, url, cores[:1], "1000h")
             both, made, two = take(program, url, cores, "1s")
             if one != two:

@@ -29,6 +29,11 @@ class Run:
     output: str
 
 
+def rounds(quick, usual=3):
+    """How many rounds to run: ROUNDS in the environment says otherwise than usual."""
+    return 1 if quick else int(os.environ.get("ROUNDS", usual))
+
+
 def fresh(folder):
     """Makes `folder` anew, without what an earlier run left in it."""
     shutil.rmtree(folder, ignore_errors=True)

@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 
+import measure
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOREBAY = ROOT / "target/release/forebay"
 TRANSFERS = 16
@@ -150,7 +152,7 @@ def measure_all(quick):
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         cases = (QUICK if quick else FULL).items()
         work = pathlib.Path(folder)
-        rounds = 1 if quick else int(os.environ.get("ROUNDS", "3"))
+        rounds = measure.rounds(quick)
         return {"rounds": rounds, "cases": [measure_case(work / name, name, *case, rounds) for name, case in cases]}
 
 

@@ -9,7 +9,6 @@ OpenStack Swift (`scripts/setup.sh --test` installs Swift). Both tools have 16 o
 of 8 MiB, four at a time, and an empty container each time. What arrived is compared by `rclone check`.
 """
 
-import os
 import pathlib
 import shutil
 import statistics
@@ -17,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+import measure
 from migrate import FOREBAY, TRANSFERS, Swift, environment, fill, measured
 
 # What is stored, by name: objects and the bytes of each. A segment of 6 s at 2 Mb/s has 1.5 MB.
@@ -83,7 +83,7 @@ def measure_all(quick):
         return {"why": "rclone is not installed (`apt-get install rclone`)"}
     with tempfile.TemporaryDirectory(prefix="forebay-bench-") as folder:
         work, cases = pathlib.Path(folder), (QUICK if quick else FULL).items()
-        rounds = 1 if quick else int(os.environ.get("ROUNDS", "3"))
+        rounds = measure.rounds(quick)
         found = [measure_case(work / name, name, *case, rounds) for name, case in cases]
         return {"rounds": rounds, "cases": [row for rows in found for row in rows]}
 
